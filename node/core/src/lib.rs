@@ -1,0 +1,18 @@
+//! The replication protocol of Standby, without input or output.
+//!
+//! Everything that decides whether a write may be acknowledged, a read may be answered or a node
+//! may be promoted is in this crate, as pure data and pure functions: [`view`] holds the rules a
+//! change of configuration must obey, [`replica`] the state machine that every node runs.
+//!
+//! This crate never does IO, never reads a clock, never draws a random number and never knows which
+//! protocol (etcd, ZEO) clients speak: payloads are opaque bytes.
+
+#![forbid(unsafe_code)]
+
+pub mod entry;
+pub mod ids;
+pub mod view;
+
+pub use entry::{Entry, EntryKind, Position};
+pub use ids::{ClusterId, Epoch, Index, Micros, NodeId, ParseNodeIdError, VolumeId};
+pub use view::{View, ViewChange, ViewError};

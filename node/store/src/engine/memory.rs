@@ -1,0 +1,69 @@
+//! The model engine: a sorted map in memory. Nothing survives the process.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use super::{Batch, Engine, EngineError, EngineSnapshot, PairIter};
+
+type Map = BTreeMap<Bytes, Bytes>;
+
+/// An engine in memory, for tests and simulation.
+#[derive(Debug, Default)]
+pub struct MemoryEngine {
+    map: RwLock<Arc<Map>>,
+}
+
+struct MemorySnapshot(Arc<Map>);
+
+fn range_of(map: &Map, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<(Bytes, Bytes)> {
+    map.range::<[u8], _>((from, to)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+impl EngineSnapshot for MemorySnapshot {
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
+        Box::new(range_of(&self.0, from, to).into_iter().map(Ok))
+    }
+}
+
+impl Engine for MemoryEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(self.map.read().get(key).cloned())
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
+        Box::new(range_of(&self.map.read(), from, to).into_iter().map(Ok))
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut map = self.map.write();
+        let map = Arc::make_mut(&mut map);
+        for (key, value) in batch.changes {
+            match value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Box<dyn EngineSnapshot> {
+        Box::new(MemorySnapshot(Arc::clone(&self.map.read())))
+    }
+
+    fn clear(&self) -> Result<(), EngineError> {
+        *self.map.write() = Arc::default();
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.map.read().iter().map(|(k, v)| (k.len() + v.len()) as u64).sum()
+    }
+}
