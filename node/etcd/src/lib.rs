@@ -1,1 +1,7 @@
-//! Placeholder.
+//! etcd v3 over Standby's replicated log: the state machine, and the services that clients call.
+//!
+//! This crate never knows how entries are replicated: it sees [`standby_interface::Replication`].
+
+#![forbid(unsafe_code)]
+
+pub mod pb;
