@@ -4,4 +4,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod limits;
 pub mod pb;
+pub mod watch;

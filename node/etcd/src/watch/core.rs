@@ -1,0 +1,491 @@
+//! The rules of watching, without IO: who gets which event, when, and in which order.
+//!
+//! A watcher is *synced* when everything up to the last applied revision was queued for it: it then
+//! stands in the index and gets new events as they are applied. Otherwise it is *lagging* and reads
+//! history, the stream's lagging watchers together, whenever the stream's queue has room. A synced
+//! watcher whose stream is slow becomes a lagging one, so that a stream never holds much memory.
+//!
+//! Given applied events only, which are committed (V6): nothing is seen that could be undone. Never
+//! reads the state, waits or sends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::history::{HistoryChunk, HistoryError, RevisionEvents, Want};
+use super::queue::{Item, NO_WATCH, Queue, Said, Shape, size_of_events};
+use super::range::{KeyRange, RangeIndex};
+use crate::limits::{WATCH_QUEUE_LOW_BYTES, WATCHERS_MAX};
+use crate::pb::etcdserverpb::WatchCreateRequest;
+use crate::pb::etcdserverpb::watch_create_request::FilterType;
+use crate::pb::mvccpb::Event;
+use crate::pb::mvccpb::event::EventType;
+
+/// Names one open watch stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(u64);
+
+/// Names one watcher of one stream: its watch id may be used again after a cancel, this may not.
+type Serial = u64;
+
+/// Why a create was refused, in etcd's words: clients compare them.
+mod reason {
+    pub const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+    pub const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
+    pub const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
+    pub const TOO_MANY: &str = "standby: too many watchers on this node";
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// In the index.
+    Synced,
+    /// Everything before this revision was queued.
+    Lagging(i64),
+    /// Ended by a compaction. Its id stays taken, and a cancel is answered, until the cancel.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    serial: Serial,
+    range: KeyRange,
+    shape: Shape,
+    no_put: bool,
+    no_delete: bool,
+    /// Nothing below this revision is for it.
+    start: i64,
+    standing: Standing,
+    /// Whether it wants notifications, and whether it got no event since the last tick.
+    progress: Option<bool>,
+}
+
+/// One revision's events as they are handed to watchers: made when the first one takes it, then
+/// shared by all.
+#[derive(Default)]
+struct SharedEvents(Vec<Option<Arc<Event>>>);
+
+impl SharedEvents {
+    fn of(&mut self, events: &[Event], at: usize) -> Arc<Event> {
+        self.0.resize(events.len(), None);
+        Arc::clone(self.0[at].get_or_insert_with(|| Arc::new(events[at].clone())))
+    }
+}
+
+impl Watcher {
+    fn wants(&self, event: &Event) -> bool {
+        let is_put = event.r#type == EventType::Put as i32;
+        !(is_put && self.no_put || !is_put && self.no_delete)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    watchers: BTreeMap<i64, Watcher>,
+    /// Serials of lagging watchers and their watch ids.
+    lagging: BTreeMap<Serial, i64>,
+    next_id: i64,
+    queue: Queue,
+    /// A plan is out and not yet answered.
+    reading: bool,
+}
+
+/// What a stream wants to read of history. Answered by [`WatchCore::caught_up`].
+#[derive(Debug)]
+pub struct ReadPlan {
+    stream: StreamId,
+    /// First revision to read.
+    pub from: i64,
+    /// Last revision to read.
+    pub to: i64,
+    index: RangeIndex<Serial>,
+    /// Everybody the plan is for, and whether they want `prev_kv`.
+    readers: BTreeMap<Serial, bool>,
+}
+
+impl ReadPlan {
+    /// What the plan's watchers want of `key`.
+    #[must_use]
+    pub fn want(&self, key: &Bytes) -> Want {
+        let wants = self.index.matching(key).map(|serial| {
+            if self.readers[&serial] { Want::WithPrevious } else { Want::Events }
+        });
+        wants.max().unwrap_or(Want::Skip)
+    }
+
+    fn knows(&self, serial: Serial) -> bool {
+        self.readers.contains_key(&serial)
+    }
+}
+
+/// How many there are, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// Open streams.
+    pub streams: usize,
+    /// Watchers that are not over.
+    pub watchers: usize,
+    /// Those of them that read history.
+    pub lagging: usize,
+}
+
+/// Every stream and watcher of the node.
+#[derive(Debug, Default)]
+pub struct WatchCore {
+    revision: i64,
+    index: RangeIndex<(StreamId, i64)>,
+    streams: HashMap<StreamId, Stream>,
+    next_stream: u64,
+    next_serial: Serial,
+    watchers: usize,
+}
+
+impl WatchCore {
+    /// No stream yet; everything up to `revision` was applied.
+    #[must_use]
+    pub fn new(revision: i64) -> Self {
+        Self { revision, ..Self::default() }
+    }
+
+    /// The last applied revision.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn counts(&self) -> WatchCounts {
+        WatchCounts {
+            streams: self.streams.len(),
+            watchers: self.watchers,
+            lagging: self.streams.values().map(|stream| stream.lagging.len()).sum(),
+        }
+    }
+
+    /// A new stream without watchers.
+    pub fn open(&mut self) -> StreamId {
+        let id = StreamId(self.next_stream);
+        self.next_stream += 1;
+        self.streams.insert(id, Stream::default());
+        id
+    }
+
+    /// Forgets a stream and its watchers.
+    pub fn close(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        self.watchers -= stream.watchers.len();
+        for (watch_id, watcher) in &stream.watchers {
+            if watcher.standing == Standing::Synced {
+                self.index.remove(&watcher.range, (id, *watch_id));
+            }
+        }
+    }
+
+    /// A client's create. The answer is queued.
+    pub fn create(&mut self, id: StreamId, request: &WatchCreateRequest) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let checked = if request.start_revision < 0 {
+            Err(reason::COMPACTED)
+        } else if self.watchers >= WATCHERS_MAX {
+            Err(reason::TOO_MANY)
+        } else {
+            KeyRange::of_request(&request.key, &request.range_end)
+                .map_err(|_| reason::EMPTY_RANGE)
+                .and_then(|range| Ok((range, stream.claim(request.watch_id)?)))
+        };
+        let (range, watch_id) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                stream.queue.push(Item::plain(NO_WATCH, self.revision, Said::Refused(refusal)));
+                return;
+            }
+        };
+        stream.queue.push(Item::plain(watch_id, self.revision, Said::Created));
+        let start = request.start_revision;
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let standing = if start == 0 || start > self.revision {
+            self.index.insert(&range, (id, watch_id));
+            Standing::Synced
+        } else {
+            stream.lagging.insert(serial, watch_id);
+            Standing::Lagging(start)
+        };
+        let has = |filter: FilterType| request.filters.contains(&(filter as i32));
+        let watcher = Watcher {
+            serial,
+            range,
+            shape: Shape { prev_kv: request.prev_kv, fragment: request.fragment },
+            no_put: has(FilterType::Noput),
+            no_delete: has(FilterType::Nodelete),
+            start,
+            standing,
+            progress: request.progress_notify.then_some(true),
+        };
+        stream.watchers.insert(watch_id, watcher);
+        self.watchers += 1;
+    }
+
+    /// A client's cancel. The answer is queued; an unknown watch is passed over.
+    pub fn cancel(&mut self, id: StreamId, watch_id: i64) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(watcher) = stream.watchers.remove(&watch_id) else { return };
+        self.watchers -= 1;
+        match watcher.standing {
+            Standing::Synced => self.index.remove(&watcher.range, (id, watch_id)),
+            Standing::Lagging(_) => drop(stream.lagging.remove(&watcher.serial)),
+            Standing::Ended => {}
+        }
+        stream.queue.push(Item::plain(watch_id, self.revision, Said::Canceled));
+    }
+
+    /// A client's request for progress of the whole stream: answered if every watch of it is synced
+    /// and has begun, else passed over. The client asks again.
+    pub fn progress(&mut self, id: StreamId) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let mut live = stream
+            .watchers
+            .values()
+            .filter(|watcher| watcher.standing != Standing::Ended)
+            .peekable();
+        if live.peek().is_some() && live.all(|watcher| watcher.is_current(revision)) {
+            stream.queue.push(Item::plain(NO_WATCH, revision, Said::Progress));
+        }
+    }
+
+    /// The notification interval has passed: tells the watchers that want it, and got no event since
+    /// the last time, how far they are.
+    pub fn tick(&mut self, id: StreamId) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if !stream.queue.has_room(0) {
+            return;
+        }
+        for (watch_id, watcher) in &mut stream.watchers {
+            if watcher.progress == Some(true) && watcher.is_current(revision) {
+                stream.queue.push(Item::plain(*watch_id, revision, Said::Progress));
+            }
+            watcher.progress = watcher.progress.map(|_| true);
+        }
+    }
+
+    /// A revision was applied; history can read it. Adds the streams that now have something to send
+    /// to `woken`.
+    pub fn applied(&mut self, applied: &RevisionEvents, woken: &mut Vec<StreamId>) {
+        assert!(
+            applied.revision > self.revision,
+            "revision {} was applied after {}",
+            applied.revision,
+            self.revision
+        );
+        let revision = applied.revision;
+        self.revision = revision;
+        if self.index.is_empty() {
+            return;
+        }
+        let mut hits: Vec<((StreamId, i64), usize)> = Vec::new();
+        for (at, event) in applied.events.iter().enumerate() {
+            let Some(kv) = &event.kv else { continue };
+            hits.extend(self.index.matching(&kv.key).map(|watcher| (watcher, at)));
+        }
+        // Each watcher's events together, in their order; a stream's watchers in the order of ids.
+        hits.sort_unstable();
+        let mut shared = SharedEvents::default();
+        for group in hits.chunk_by(|one, next| one.0 == next.0) {
+            let (stream_id, watch_id) = group[0].0;
+            let Some(stream) = self.streams.get_mut(&stream_id) else { continue };
+            let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
+            if revision < watcher.start {
+                continue;
+            }
+            let events: Vec<Arc<Event>> = group
+                .iter()
+                .filter(|(_, at)| watcher.wants(&applied.events[*at]))
+                .map(|(_, at)| shared.of(&applied.events, *at))
+                .collect();
+            if events.is_empty() {
+                continue;
+            }
+            if stream.queue.has_room(size_of_events(&events)) {
+                watcher.note_events();
+                stream.queue.push_events(watch_id, revision, watcher.shape, events);
+            } else {
+                watcher.standing = Standing::Lagging(revision);
+                stream.lagging.insert(watcher.serial, watch_id);
+                self.index.remove(&watcher.range, (stream_id, watch_id));
+            }
+            if woken.last() != Some(&stream_id) {
+                woken.push(stream_id);
+            }
+        }
+    }
+
+    /// The state was replaced by a snapshot at `revision`: what lies between is read from history, or
+    /// was compacted. Adds every stream to `woken`.
+    pub fn restored(&mut self, revision: i64, woken: &mut Vec<StreamId>) {
+        let next = self.revision + 1;
+        self.index = RangeIndex::default();
+        self.revision = revision;
+        for (id, stream) in &mut self.streams {
+            woken.push(*id);
+            for (watch_id, watcher) in &mut stream.watchers {
+                if watcher.standing != Standing::Synced {
+                    continue;
+                }
+                let next = next.max(watcher.start);
+                if next > revision {
+                    self.index.insert(&watcher.range, (*id, *watch_id));
+                } else {
+                    watcher.standing = Standing::Lagging(next);
+                    stream.lagging.insert(watcher.serial, *watch_id);
+                }
+            }
+        }
+    }
+
+    /// The next item to send on the stream.
+    pub fn take(&mut self, id: StreamId) -> Option<Item> {
+        self.streams.get_mut(&id)?.queue.pop()
+    }
+
+    /// Whether so little waits on the stream that the client may ask for more.
+    #[must_use]
+    pub fn has_room(&self, id: StreamId) -> bool {
+        self.streams.get(&id).is_some_and(|stream| stream.queue.has_room(0))
+    }
+
+    /// What the stream wants to read, if it lags and its queue is nearly empty. At most one plan of a
+    /// stream is out at a time.
+    pub fn plan(&mut self, id: StreamId) -> Option<ReadPlan> {
+        let to = self.revision;
+        let stream = self.streams.get_mut(&id)?;
+        if stream.reading || stream.lagging.is_empty() {
+            return None;
+        }
+        if stream.queue.bytes() > WATCH_QUEUE_LOW_BYTES {
+            return None;
+        }
+        let mut from = i64::MAX;
+        let mut index = RangeIndex::default();
+        let mut readers = BTreeMap::new();
+        for (serial, watch_id) in &stream.lagging {
+            let watcher = &stream.watchers[watch_id];
+            let Standing::Lagging(next) = watcher.standing else { continue };
+            from = from.min(next);
+            index.insert(&watcher.range, *serial);
+            readers.insert(*serial, watcher.shape.prev_kv);
+        }
+        stream.reading = true;
+        Some(ReadPlan { stream: id, from, to, index, readers })
+    }
+
+    /// Takes in what history said to a plan. A storage failure is left to the caller; the plan is then
+    /// made again.
+    pub fn caught_up(&mut self, plan: ReadPlan, read: Result<HistoryChunk, HistoryError>) {
+        let Some(stream) = self.streams.get_mut(&plan.stream) else { return };
+        stream.reading = false;
+        match read {
+            Ok(chunk) => {
+                stream.take_in(&plan, &chunk);
+                self.sync(&plan, chunk.covered);
+            }
+            Err(HistoryError::Compacted { compacted }) => stream.end_below(compacted),
+            Err(HistoryError::Storage(_)) => {}
+        }
+    }
+
+    /// Moves the plan's watchers on to after `covered`, into the index if nothing is missing.
+    fn sync(&mut self, plan: &ReadPlan, covered: i64) {
+        let revision = self.revision;
+        let Some(stream) = self.streams.get_mut(&plan.stream) else { return };
+        let lagging = std::mem::take(&mut stream.lagging);
+        for (serial, watch_id) in lagging {
+            let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
+            let Standing::Lagging(next) = watcher.standing else { continue };
+            // A watcher that came after the plan was made is not older than what it asked for.
+            let next = if plan.knows(serial) { next.max(covered + 1) } else { next };
+            if next > revision {
+                watcher.standing = Standing::Synced;
+                self.index.insert(&watcher.range, (plan.stream, watch_id));
+            } else {
+                watcher.standing = Standing::Lagging(next);
+                stream.lagging.insert(serial, watch_id);
+            }
+        }
+    }
+}
+
+impl Watcher {
+    /// Whether everything up to `revision` was queued for it, and it has begun.
+    fn is_current(&self, revision: i64) -> bool {
+        self.standing == Standing::Synced && revision >= self.start
+    }
+
+    /// The next notification can be left out.
+    fn note_events(&mut self) {
+        self.progress = self.progress.map(|_| false);
+    }
+}
+
+impl Stream {
+    /// The watch id for a create that asks for `asked`; 0 leaves the choice to us.
+    fn claim(&mut self, asked: i64) -> Result<i64, &'static str> {
+        if asked != 0 {
+            let taken = self.watchers.contains_key(&asked);
+            return if taken { Err(reason::DUPLICATE_ID) } else { Ok(asked) };
+        }
+        while self.watchers.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        Ok(self.next_id - 1)
+    }
+
+    /// Queues a chunk's events for the plan's watchers: one response for each.
+    fn take_in(&mut self, plan: &ReadPlan, chunk: &HistoryChunk) {
+        let mut found: BTreeMap<Serial, Vec<Arc<Event>>> = BTreeMap::new();
+        for of_revision in &chunk.revisions {
+            let mut shared = SharedEvents::default();
+            for (at, event) in of_revision.events.iter().enumerate() {
+                let Some(kv) = &event.kv else { continue };
+                for serial in plan.index.matching(&kv.key) {
+                    let Some(watch_id) = self.lagging.get(&serial) else { continue };
+                    let watcher = &self.watchers[watch_id];
+                    let Standing::Lagging(next) = watcher.standing else { continue };
+                    if of_revision.revision >= next && watcher.wants(event) {
+                        let event = shared.of(&of_revision.events, at);
+                        found.entry(serial).or_default().push(event);
+                    }
+                }
+            }
+        }
+        for (serial, events) in found {
+            let watch_id = self.lagging[&serial];
+            if let Some(watcher) = self.watchers.get_mut(&watch_id) {
+                watcher.note_events();
+                self.queue.push_events(watch_id, chunk.covered, watcher.shape, events);
+            }
+        }
+    }
+
+    /// Ends the lagging watchers that need what was compacted.
+    fn end_below(&mut self, compacted: i64) {
+        let watchers = &mut self.watchers;
+        let queue = &mut self.queue;
+        self.lagging.retain(|_, watch_id| {
+            let Some(watcher) = watchers.get_mut(watch_id) else { return false };
+            match watcher.standing {
+                Standing::Lagging(next) if next < compacted => {
+                    watcher.standing = Standing::Ended;
+                    // etcd leaves the header's revision at 0 here.
+                    queue.push(Item::plain(*watch_id, 0, Said::Compacted(compacted)));
+                    false
+                }
+                _ => true,
+            }
+        });
+    }
+}
