@@ -1,0 +1,434 @@
+//! `StandbyCluster`: what people ask for.
+//!
+//! The rules that can be told from one resource, or from its old and new form, stand here as CEL and
+//! are enforced by the API server; what needs more is checked by the operator. Defaults are part of
+//! the API and are filled in by the API server.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::placement::Placement;
+use crate::status::StandbyClusterStatus;
+
+/// A replicated storage cluster: one primary, a synchronous standby that has every acknowledged
+/// write, and asynchronous read replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "standby.dev",
+    version = "v1alpha1",
+    kind = "StandbyCluster",
+    plural = "standbyclusters",
+    shortname = "sbc",
+    category = "standby",
+    namespaced,
+    status = "StandbyClusterStatus",
+    derive = "PartialEq",
+    doc = "A replicated storage cluster: one primary, a synchronous standby that has every acknowledged write, and asynchronous read replicas.",
+    scale(
+        spec_replicas_path = ".spec.instances",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether every node runs and the cluster is available and safe"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "What is happening, in one line"
+    ),
+    printcolumn(
+        name = "Primary",
+        type_ = "string",
+        json_path = ".status.primary",
+        description = "The node that accepts writes"
+    ),
+    printcolumn(
+        name = "Sync-Standby",
+        type_ = "string",
+        json_path = ".status.synchronousStandby",
+        description = "The nodes that have every acknowledged write"
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "string",
+        json_path = ".status.nodesReady",
+        description = "Nodes that are ready, of those asked for"
+    ),
+    printcolumn(
+        name = "Safe",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Safe\")].status",
+        description = "Whether losing the primary now would lose nothing"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40").message(Message::Expression(
+        "'metadata.name must have at most 40 characters, has ' + string(self.metadata.name.size()) + ': names of pods and Services are made from it'".into()
+    )),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message(Message::Expression(
+        "'metadata.name must start with a letter and hold only a-z, 0-9 and -, was \"' + self.metadata.name + '\": Services are named after it'".into()
+    ))
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.instances != 1 || self.durability == 'Available'").message(
+        "instances: 1 needs durability: Available, was Strict: a single copy has no synchronous standby, so it could never acknowledge a write"
+    ),
+    validation = Rule::new("!has(self.etcd) || !has(self.etcd.quotaBackendBytes) || !isQuantity(self.storage.size) || quantity(self.storage.size).compareTo(quantity(string(self.etcd.quotaBackendBytes))) > 0").message(Message::Expression(
+        "'etcd.quotaBackendBytes must be less than storage.size (' + self.storage.size + '), was ' + string(self.etcd.quotaBackendBytes)".into()
+    ))
+)]
+pub struct StandbyClusterSpec {
+    /// The protocol that clients speak. Cannot be changed.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("interface cannot be changed: make a new cluster"))]
+    pub interface: Interface,
+    /// How many nodes, each with a full copy: one primary, one synchronous standby, and read
+    /// replicas.
+    #[serde(default = "instances_default")]
+    #[schemars(range(min = 1, max = 9))]
+    pub instances: i32,
+    /// What happens to writes when no synchronous standby is left. Strict: they wait until another
+    /// node has everything. Available: the primary may acknowledge by itself.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Who promotes, and when a node counts as failed.
+    #[serde(default)]
+    pub failover: Failover,
+    /// The volume of each node.
+    pub storage: Storage,
+    /// CPU and memory of each node.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Encryption and certificates.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Where the pods may run.
+    #[serde(default)]
+    pub placement: Placement,
+    /// Which nodes the Services lead to.
+    #[serde(default)]
+    pub services: ServiceOptions,
+    /// Who may reach the pods.
+    #[serde(default)]
+    pub network_policy: NetworkPolicyOptions,
+    /// The image of the storage node. Default: the one that belongs to the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// When the image is pulled. Default: as Kubernetes decides from the image's tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Names of Secrets with the credentials for pulling the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253)))]
+    pub image_pull_secrets: Vec<String>,
+    /// Labels and annotations for the pods, beside the operator's own.
+    #[serde(default)]
+    pub pod_metadata: PodMetadata,
+    /// Settings of the etcd interface.
+    #[serde(default)]
+    pub etcd: EtcdOptions,
+}
+
+/// The protocol that clients speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Interface {
+    /// etcd v3.
+    #[default]
+    Etcd,
+}
+
+/// What happens to writes when no synchronous standby is left (V7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Durability {
+    /// Writes wait until another node has everything.
+    #[default]
+    Strict,
+    /// The primary may acknowledge by itself; automatic failover is off meanwhile.
+    Available,
+}
+
+/// Who promotes, and when a node counts as failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failover {
+    /// Automatic: the operator promotes the synchronous standby. Manual: it raises the alarm and
+    /// waits for the annotation standby.dev/promote.
+    #[serde(default)]
+    pub mode: FailoverMode,
+    /// When a node counts as failed.
+    #[serde(default)]
+    pub detection: Detection,
+    /// A node whose host is gone, or whose volume is lost, is replaced by a new one with an empty
+    /// volume after so many milliseconds.
+    #[serde(default = "replace_after_ms_default")]
+    #[schemars(range(min = 1_000, max = 86_400_000))]
+    pub replace_after_ms: i64,
+}
+
+/// Who promotes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailoverMode {
+    /// The operator.
+    #[default]
+    Automatic,
+    /// A person.
+    Manual,
+}
+
+/// When a node counts as failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.silenceMinMs <= self.silenceMaxMs").message(Message::Expression(
+        "'silenceMinMs must be at most silenceMaxMs (' + string(self.silenceMaxMs) + '), was ' + string(self.silenceMinMs)".into()
+    )),
+    validation = Rule::new("self.silenceMinMs >= 2 * self.heartbeatIntervalMs").message(Message::Expression(
+        "'silenceMinMs must be at least twice heartbeatIntervalMs (' + string(2 * self.heartbeatIntervalMs) + '), was ' + string(self.silenceMinMs)".into()
+    ))
+)]
+pub struct Detection {
+    /// How often operator and nodes send each other a heartbeat.
+    #[serde(default = "heartbeat_interval_ms_default")]
+    #[schemars(range(min = 20, max = 5_000))]
+    pub heartbeat_interval_ms: i64,
+    /// How unlikely a silence must be before it counts: 8 is one wrong alarm in 10^8 heartbeats that
+    /// arrive as they have so far.
+    #[serde(default = "phi_default")]
+    #[schemars(range(min = 1, max = 16))]
+    pub phi: i32,
+    /// A silence shorter than this never counts, however regular the heartbeats have been.
+    #[serde(default = "silence_min_ms_default")]
+    #[schemars(range(min = 100, max = 60_000))]
+    pub silence_min_ms: i64,
+    /// A silence longer than this always counts, however irregular the heartbeats have been.
+    #[serde(default = "silence_max_ms_default")]
+    #[schemars(range(min = 200, max = 600_000))]
+    pub silence_max_ms: i64,
+    /// A primary whose commits have not moved for so long while writes wait has failed: its disk is
+    /// dead or hangs.
+    #[serde(default = "stuck_writes_ms_default")]
+    #[schemars(range(min = 500, max = 600_000))]
+    pub stuck_writes_ms: i64,
+}
+
+/// The volume of each node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message(
+        "storageClassName cannot be changed: volumes do not move between storage classes; make a new cluster"
+    ),
+    validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0").message(Message::Expression(
+        "'size cannot shrink: must be at least ' + oldSelf.size + ', was ' + self.size".into()
+    ))
+)]
+pub struct Storage {
+    /// The size of each node's volume, such as 10Gi. Can grow where the storage class allows it; never
+    /// shrinks.
+    #[schemars(schema_with = "crate::schemas::quantity_text")]
+    #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0").message(Message::Expression(
+        "'size must be a quantity of at least 64Mi, such as 10Gi, was \"' + self + '\"'".into()
+    )))]
+    pub size: Quantity,
+    /// The storage class of the volumes. Default: the default class of Kubernetes. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+    /// What becomes of the volumes when the cluster is deleted. Delete: they go with it. Retain: the
+    /// claims stay, and a new cluster of the same name finds its data again.
+    #[serde(default)]
+    pub deletion_policy: Deletion,
+}
+
+/// What becomes of the volumes when the cluster is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Deletion {
+    /// They go with the cluster.
+    #[default]
+    Delete,
+    /// They stay.
+    Retain,
+}
+
+/// CPU and memory of each node, as in a container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What is set aside for the node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::quantity_map")]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the node may use at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::quantity_map")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// Encryption and certificates. Between nodes, and from the operator to nodes, both sides always show
+/// a certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// How clients connect. Mutual: encrypted, and the client shows a certificate of the cluster's CA
+    /// (Secret NAME-client-tls). ServerOnly: encrypted. Disabled: plain.
+    #[serde(default)]
+    pub client: Client,
+}
+
+/// How clients connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Client {
+    /// Encrypted, and the client shows a certificate of the cluster's CA.
+    #[default]
+    Mutual,
+    /// Encrypted; the client shows nothing.
+    ServerOnly,
+    /// Plain.
+    Disabled,
+}
+
+/// Which nodes the Services lead to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceOptions {
+    /// Whether the read-only Service leads to the synchronous standby too. It is left out by default,
+    /// so that readers cannot slow down writes.
+    #[serde(default)]
+    pub read_only_from_synchronous: bool,
+}
+
+/// Who may reach the pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicyOptions {
+    /// Whether the operator keeps a NetworkPolicy for the cluster.
+    #[serde(default = "network_policy_enabled_default")]
+    pub enabled: bool,
+    /// From where clients may connect. Empty: from everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub clients_from: Vec<NetworkSource>,
+}
+
+/// A set of pods that may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkSource {
+    /// Labels of the namespaces. Empty: only the cluster's own namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::label_map")]
+    pub namespace_labels: BTreeMap<String, String>,
+    /// Labels of the pods. Empty: every pod of those namespaces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::label_map")]
+    pub pod_labels: BTreeMap<String, String>,
+}
+
+/// When the image is pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// At every start.
+    Always,
+    /// When the host does not have it.
+    IfNotPresent,
+    /// Never: it must be on the host.
+    Never,
+}
+
+/// Labels and annotations for the pods. Keys of standby.dev and app.kubernetes.io are the operator's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodMetadata {
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::label_map")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schemas::annotation_map")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Settings of the etcd interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdOptions {
+    /// The size in bytes from which on writes are refused with etcd's NOSPACE error. Default: half of
+    /// the volume, at most 2 GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 16_777_216, max = 1_099_511_627_776_i64))]
+    pub quota_backend_bytes: Option<i64>,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            mode: FailoverMode::default(),
+            detection: Detection::default(),
+            replace_after_ms: replace_after_ms_default(),
+        }
+    }
+}
+
+impl Default for Detection {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: heartbeat_interval_ms_default(),
+            phi: phi_default(),
+            silence_min_ms: silence_min_ms_default(),
+            silence_max_ms: silence_max_ms_default(),
+            stuck_writes_ms: stuck_writes_ms_default(),
+        }
+    }
+}
+
+impl Default for NetworkPolicyOptions {
+    fn default() -> Self {
+        Self {
+            enabled: network_policy_enabled_default(),
+            clients_from: Vec::new(),
+        }
+    }
+}
+
+fn instances_default() -> i32 {
+    3
+}
+
+fn replace_after_ms_default() -> i64 {
+    60_000
+}
+
+fn heartbeat_interval_ms_default() -> i64 {
+    100
+}
+
+fn phi_default() -> i32 {
+    8
+}
+
+fn silence_min_ms_default() -> i64 {
+    400
+}
+
+fn silence_max_ms_default() -> i64 {
+    1_500
+}
+
+fn stuck_writes_ms_default() -> i64 {
+    3_000
+}
+
+fn network_policy_enabled_default() -> bool {
+    true
+}

@@ -1,0 +1,61 @@
+//! The names that operator, nodes, chart and tests have in common.
+//!
+//! This module holds constants only; how an object's name follows from its cluster's name is decided
+//! where the object is built.
+
+/// The API group of both kinds.
+pub const GROUP: &str = "standby.dev";
+/// The only version served.
+pub const VERSION: &str = "v1alpha1";
+
+/// Label: the `StandbyCluster` an object belongs to.
+pub const LABEL_CLUSTER: &str = "standby.dev/cluster";
+/// Label: the node (pod name) an object belongs to.
+pub const LABEL_INSTANCE: &str = "standby.dev/instance";
+/// Label of a pod: `primary`, `synchronous` or `replica`. For people and dashboards; nothing selects
+/// by it.
+pub const LABEL_ROLE: &str = "standby.dev/role";
+
+/// Value of `app.kubernetes.io/name`.
+pub const APP_NAME: &str = "standby";
+/// Value of `app.kubernetes.io/managed-by` and of `endpointslice.kubernetes.io/managed-by`.
+pub const MANAGED_BY: &str = "standby-operator";
+/// Value of `app.kubernetes.io/component` on everything that belongs to storage nodes.
+pub const COMPONENT_NODE: &str = "node";
+/// Value of `app.kubernetes.io/component` on the operator itself.
+pub const COMPONENT_OPERATOR: &str = "operator";
+
+/// Annotation of a volume claim: the cluster identity its volume was made under (V10).
+pub const ANNOTATION_CLUSTER_ID: &str = "standby.dev/cluster-id";
+/// Annotation of a pod: the hash of what it was built from, to notice a changed specification.
+pub const ANNOTATION_BUILT_FROM: &str = "standby.dev/built-from";
+/// Annotation of a certificate Secret: when it is to be renewed (RFC 3339).
+pub const ANNOTATION_RENEW_AT: &str = "standby.dev/renew-at";
+/// Annotation of a `StandbyCluster` set by a person: promote this node now. Answers a cluster in
+/// `failover.mode: Manual`; the node must have every acknowledged write.
+pub const ANNOTATION_PROMOTE: &str = "standby.dev/promote";
+/// Annotation of a `StandbyCluster` set by a person: wait for the old primary's restart.
+pub const ANNOTATION_WAIT: &str = "standby.dev/wait-for-primary";
+
+/// Finalizer on the `StandbyView`, held while its cluster lives.
+pub const FINALIZER_VIEW: &str = "standby.dev/view";
+
+/// The longest name a `StandbyCluster` may have: names and labels of its pods derive from it.
+pub const CLUSTER_NAME_LENGTH_MAX: usize = 40;
+/// The longest `name/volume` a view may hold.
+pub const NODE_ID_LENGTH_MAX: usize = 128;
+/// The most nodes a cluster may have.
+pub const INSTANCES_MAX: i32 = 9;
+/// The most failovers kept in the status.
+pub const FAILOVERS_MAX: usize = 10;
+
+/// Condition: every node runs and the cluster is available and safe.
+pub const CONDITION_READY: &str = "Ready";
+/// Condition: writes are being accepted.
+pub const CONDITION_AVAILABLE: &str = "Available";
+/// Condition: losing the primary now would lose nothing.
+pub const CONDITION_SAFE: &str = "Safe";
+/// Condition: the operator is changing something.
+pub const CONDITION_RECONCILING: &str = "Reconciling";
+/// Condition: the operator cannot go on without a person.
+pub const CONDITION_STALLED: &str = "Stalled";

@@ -1,0 +1,185 @@
+//! The status of a `StandbyCluster`: what is, in the words and numbers that people ask for.
+//!
+//! The operator writes it and never reads it for a decision: what decides is the `StandbyView` and
+//! what nodes report.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StandbyClusterStatus {
+    /// Ready, Available, Safe, Reconciling and Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The generation of the resource that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What is happening, in one short line for people. Not for programs: they read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub phase: Option<String>,
+    /// The number of the recorded view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// The pod that accepts writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub primary: Option<String>,
+    /// The pods that have every acknowledged write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 10), inner(length(max = 63)))]
+    pub synchronous: Vec<String>,
+    /// The same as one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub synchronous_standby: Option<String>,
+    /// How many pods there are.
+    #[serde(default)]
+    pub replicas: i32,
+    /// How many of them are healthy and follow, or are, the primary.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// The same as a line: ready of asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub nodes_ready: Option<String>,
+    /// Selects the cluster's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub selector: Option<String>,
+    /// One row a node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(max = 32))]
+    pub nodes: Vec<NodeStatus>,
+    /// The last ten failovers, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["epoch".into()]))]
+    #[schemars(length(max = 10))]
+    pub failovers: Vec<FailoverStatus>,
+}
+
+/// What is known of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// The pod's name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The identity of its volume, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub volume: Option<String>,
+    /// What the recorded view makes of it.
+    pub role: NodeRole,
+    /// The Kubernetes node it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub host: Option<String>,
+    /// The zone of that Kubernetes node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub zone: Option<String>,
+    /// The last entry whose effect can be read from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_index: Option<i64>,
+    /// The last entry it knows to be committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_index: Option<i64>,
+    /// How many entries it is behind the primary's commit index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// Whether it is heard of and works.
+    pub healthy: bool,
+    /// Why it is, or is not, healthy; one line.
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// Since when it has been so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Whether it could be promoted now without losing anything.
+    pub promotable: bool,
+    /// Why it could, or could not; one line.
+    #[schemars(length(max = 1024))]
+    pub promotable_reason: String,
+}
+
+/// What a view makes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeRole {
+    /// Accepts writes.
+    Primary,
+    /// Has every acknowledged write.
+    Synchronous,
+    /// Follows.
+    Replica,
+}
+
+impl NodeRole {
+    /// The role as it stands in labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Synchronous => "synchronous",
+            Self::Replica => "replica",
+        }
+    }
+}
+
+/// One failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverStatus {
+    /// The epoch in which the new primary was promoted.
+    pub epoch: i64,
+    /// What had failed, as one word such as ContainerTerminated.
+    #[schemars(length(max = 64))]
+    pub fault: String,
+    /// Why that was so, as one sentence.
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// The old primary's pod.
+    #[schemars(length(max = 63))]
+    pub from: String,
+    /// The new primary's pod.
+    #[schemars(length(max = 63))]
+    pub to: String,
+    /// When the operator first noticed that something was wrong.
+    pub time: MicroTime,
+    /// When each step was done, in milliseconds after that time.
+    #[serde(default)]
+    pub steps: FailoverSteps,
+    /// From the first notice until writes went again, in milliseconds. Missing while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<i64>,
+}
+
+/// When each step of a failover was done, in milliseconds after it was first noticed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverSteps {
+    /// The old primary counted as failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_ms: Option<i64>,
+    /// The view that promotes was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_recorded_ms: Option<i64>,
+    /// The new primary reported that it serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_ms: Option<i64>,
+    /// The Service leads to the new primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_ms: Option<i64>,
+    /// Another node was recorded as synchronous: writes go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synchronous_again_ms: Option<i64>,
+}
