@@ -6,4 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod engine;
+pub mod limits;
+pub mod log;
+
+pub use disk::{DiskSpace, disk_space};

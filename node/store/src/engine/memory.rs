@@ -20,7 +20,9 @@ pub struct MemoryEngine {
 struct MemorySnapshot(Arc<Map>);
 
 fn range_of(map: &Map, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<(Bytes, Bytes)> {
-    map.range::<[u8], _>((from, to)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    map.range::<[u8], _>((from, to))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 impl EngineSnapshot for MemorySnapshot {
@@ -64,6 +66,10 @@ impl Engine for MemoryEngine {
     }
 
     fn disk_bytes(&self) -> u64 {
-        self.map.read().iter().map(|(k, v)| (k.len() + v.len()) as u64).sum()
+        self.map
+            .read()
+            .iter()
+            .map(|(k, v)| (k.len() + v.len()) as u64)
+            .sum()
     }
 }
