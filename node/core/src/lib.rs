@@ -11,8 +11,13 @@
 
 pub mod entry;
 pub mod ids;
+pub mod log_index;
+pub mod message;
+pub mod replica;
 pub mod view;
 
 pub use entry::{Entry, EntryKind, Position};
 pub use ids::{ClusterId, Epoch, Index, Micros, NodeId, ParseNodeIdError, VolumeId};
+pub use log_index::{LogIndex, LogOutline};
+pub use message::{Hello, Message, RejectReason};
 pub use view::{View, ViewChange, ViewError};

@@ -1,0 +1,440 @@
+//! The primary's part: whom it waits for, what is committed, when it may answer reads.
+//!
+//! The rules: V1 (commit), V4 (promises), V5 (leases), V8 (stepping down), V11 (what followers once
+//! acknowledged).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entry::{Entry, Position};
+use crate::ids::{Epoch, Index, Micros, NodeId};
+use crate::message::{Hello, Message, RejectReason};
+use crate::view::View;
+
+use super::{Output, ReadTicket, Replica, Role, RoleKind, SessionId, Timing};
+
+/// A primary that has stepped down keeps nothing but its tail to hand over; one that leads keeps all
+/// of this for one epoch.
+#[derive(Debug)]
+pub(super) struct Primary {
+    /// The entry that opened the epoch (V6).
+    pub open_index: Index,
+    /// Nodes to wait for: the view's synchronous nodes and those promised within the epoch (V4).
+    pub wait_for: BTreeSet<NodeId>,
+    /// Nodes that were seen to have everything while being waited for. Never shrinks (V4).
+    pub complete: BTreeSet<NodeId>,
+    /// Nodes whose logs lost what they had acknowledged (V11).
+    pub rolled_back: BTreeSet<NodeId>,
+    /// Streams, by connection.
+    pub peers: BTreeMap<SessionId, Peer>,
+    /// Until when each node lets this primary answer reads (V5).
+    pub leases: BTreeMap<NodeId, Micros>,
+    /// Nothing is committed or answered before (V5).
+    pub serve_after: Micros,
+    /// Stopped serving for good within the epoch (V8).
+    pub stepped_down: bool,
+    /// When it committed the entry that opened the epoch.
+    pub serving_since: Option<Micros>,
+    /// Reads that wait for proof of primacy.
+    pub reads: BTreeSet<ReadTicket>,
+    /// When something was last committed, or began to wait.
+    pub progress_at: Micros,
+    heartbeat_sequence: u64,
+    heartbeat_due: Micros,
+    /// When each heartbeat that may still be answered was sent.
+    heartbeats_sent: BTreeMap<u64, Micros>,
+}
+
+/// A follower, on one connection, matched in this epoch.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub node: NodeId,
+    pub durable: Index,
+    pub heard_at: Micros,
+    pub in_snapshot: bool,
+    /// What [`Output::Limit`] last said.
+    limit: (Index, Index),
+}
+
+impl Replica {
+    pub(super) fn new_primary(&self, reads: BTreeSet<ReadTicket>) -> Primary {
+        let view = self.view.as_ref().expect("a primary has a view: take_role looked at it");
+        Primary {
+            open_index: self.log.last().index.next(),
+            wait_for: view.synchronous.clone(),
+            complete: view.synchronous.clone(),
+            rolled_back: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            serve_after: self.leases_end(None),
+            stepped_down: false,
+            serving_since: None,
+            reads,
+            progress_at: self.now,
+            heartbeat_sequence: 0,
+            heartbeat_due: self.now,
+            heartbeats_sent: BTreeMap::new(),
+        }
+    }
+
+    /// When the last lease that this node granted to a former primary has run out (V5). Leases granted
+    /// in the epoch `except` are left out: whoever held them is proven not to serve. What an earlier
+    /// run of this process granted is not known, so its start counts as a grant.
+    fn leases_end(&self, except: Option<Epoch>) -> Micros {
+        let granted = self.grants.iter().filter(|(epoch, _)| Some(**epoch) != except);
+        let latest = granted.map(|(_, at)| *at).max().unwrap_or_default().max(self.started);
+        latest.plus(self.timing.lease).plus(self.timing.drift)
+    }
+
+    /// Passes the view on to everybody who is connected and has not asked.
+    pub(super) fn tell_view(&mut self) {
+        let Some(view) = &self.view else { return };
+        for (session, hello) in &self.accepted {
+            if hello.is_none() {
+                self.outputs.push(Output::Send(*session, Message::ViewIs(view.clone())));
+            }
+        }
+    }
+
+    /// Appends the entry that opens the epoch (V6).
+    pub(super) fn open_epoch(&mut self) {
+        let position = Position::new(self.epoch(), self.log.last().index.next());
+        self.log.append(position);
+        self.outputs.push(Output::Append(vec![Entry::open(position)]));
+        self.refresh_primary();
+    }
+
+    /// Takes in what the operator added to a view that is already stored.
+    pub(super) fn refresh_primary(&mut self) {
+        let epoch = self.epoch();
+        let proven = (self.previous_stopped == Some(epoch)).then(|| Epoch(epoch.0 - 1));
+        let serve_after = self.leases_end(proven);
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.serve_after = primary.serve_after.min(serve_after);
+        primary.wait_for.extend(self.await_nodes.iter().filter(|n| **n != self.node).cloned());
+        self.extend_limits();
+    }
+
+    pub(super) fn stop_streams(&mut self) {
+        if let Role::Primary(primary) = &self.role {
+            self.outputs.extend(primary.peers.keys().map(|s| Output::StopStream(*s)));
+        }
+    }
+
+    pub(super) fn forget_peer(&mut self, session: SessionId) {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.peers.remove(&session);
+        }
+    }
+
+    pub(super) fn on_step_down(&mut self, epoch: Epoch) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let Role::Primary(primary) = &mut self.role else { return };
+        if primary.stepped_down {
+            return;
+        }
+        primary.stepped_down = true;
+        let reads = std::mem::take(&mut primary.reads);
+        self.refuse_reads(reads);
+        self.outputs.push(Output::Role(RoleKind::SteppedDown));
+    }
+
+    // === followers arrive ===
+
+    pub(super) fn on_hello(&mut self, session: SessionId, hello: Hello) {
+        if hello.cluster_id != self.cluster_id {
+            self.reject(session, RejectReason::ForeignCluster);
+            return;
+        }
+        if let Some(view) = &hello.view {
+            self.on_view(view.clone(), BTreeSet::new(), false);
+        }
+        self.accepted.insert(session, Some(hello));
+        self.answer_hello(session);
+    }
+
+    /// Answers everybody who presented himself before this node became what it is.
+    pub(super) fn answer_hellos(&mut self) {
+        let waiting: Vec<_> = self.accepted.keys().copied().collect();
+        for session in waiting {
+            self.answer_hello(session);
+        }
+    }
+
+    fn answer_hello(&mut self, session: SessionId) {
+        let Some(Some(hello)) = self.accepted.get(&session) else { return };
+        // While a view is being stored there is nothing to say; the answer follows.
+        if self.storing.is_some() {
+            return;
+        }
+        let Some(view) = &self.view else { return };
+        let theirs = hello.view.as_ref().map_or(Epoch(0), |v| v.epoch);
+        if !matches!(self.role, Role::Primary(_)) || theirs < view.epoch {
+            let told = Message::ViewIs(view.clone());
+            self.outputs.push(Output::Send(session, told));
+            return;
+        }
+        let hello = hello.clone();
+        self.accepted.insert(session, None);
+        self.welcome(session, &hello);
+    }
+
+    fn welcome(&mut self, session: SessionId, hello: &Hello) {
+        let epoch = self.epoch();
+        let start = self.log.outline().common(&hello.log);
+        let acknowledged = self.acknowledged.get(&hello.node).copied().unwrap_or_default();
+        let holds = start.map_or(hello.log.last.index, |start| start.index);
+        if holds < acknowledged || hello.damaged {
+            self.remember_rolled_back(&hello.node);
+            self.reject(session, RejectReason::RolledBack);
+            return;
+        }
+        if start.is_none() && self.commit < hello.commit {
+            // A snapshot of this node's state would take the follower back; it asks again.
+            return;
+        }
+        let attempt = hello.attempt;
+        let peer = Peer {
+            node: hello.node.clone(),
+            durable: Index(0),
+            heard_at: self.now,
+            in_snapshot: start.is_none(),
+            limit: (Index(0), Index(0)),
+        };
+        if let Some(start) = start {
+            let welcome = Message::Welcome { epoch, start, attempt };
+            self.outputs.push(Output::Send(session, welcome));
+            self.outputs.push(Output::Stream { session, epoch, start });
+        } else {
+            let follows = Message::SnapshotFollows { epoch, attempt };
+            self.outputs.push(Output::Send(session, follows));
+            self.outputs.push(Output::SendSnapshot { session, at_least: hello.commit });
+        }
+        if let Role::Primary(primary) = &mut self.role {
+            // One connection a node: a newer one replaces what the older one said.
+            primary.peers.retain(|_, other| other.node != peer.node);
+            primary.peers.insert(session, peer);
+        }
+        self.extend_limits();
+    }
+
+    fn remember_rolled_back(&mut self, node: &NodeId) {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.rolled_back.insert(node.clone());
+        }
+    }
+
+    fn reject(&mut self, session: SessionId, reason: RejectReason) {
+        self.outputs.push(Output::Send(session, Message::Reject(reason)));
+        self.outputs.push(Output::Close(session));
+    }
+
+    // === acknowledgements, commit ===
+
+    pub(super) fn on_ack(&mut self, session: SessionId, epoch: Epoch, durable: Index) {
+        if epoch != self.epoch() {
+            return;
+        }
+        let last = self.log.last().index;
+        let now = self.now;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(peer) = primary.peers.get_mut(&session) else { return };
+        assert!(
+            durable <= last,
+            "{} acknowledged {durable} in epoch {epoch}, which was never written (last {last})",
+            peer.node
+        );
+        peer.heard_at = now;
+        peer.durable = peer.durable.max(durable);
+    }
+
+    pub(super) fn on_heartbeat_reply(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        sequence: u64,
+        durable: Index,
+    ) {
+        self.on_ack(session, epoch, durable);
+        if epoch != self.epoch() || self.storing.is_some() {
+            return;
+        }
+        let lease = self.timing.lease;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(peer) = primary.peers.get(&session) else { return };
+        let Some(sent) = primary.heartbeats_sent.get(&sequence) else { return };
+        let until = sent.plus(lease);
+        let granted = primary.leases.entry(peer.node.clone()).or_default();
+        *granted = until.max(*granted);
+    }
+
+    /// Commits what is durable on this node and on every node that is waited for (V1).
+    fn try_commit(&mut self) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(view) = &self.view else { return };
+        // The gates: a view that can acknowledge, none on its way, and V5 for a new primary.
+        if self.storing.is_some() || !view.can_acknowledge() || self.now < primary.serve_after {
+            return;
+        }
+        let durable = primary.held_by_all(self.log.durable());
+        if durable <= self.commit || durable < primary.open_index {
+            return;
+        }
+        assert!(
+            view.alone || !primary.wait_for.is_empty(),
+            "a view that can acknowledge names who is waited for (V1)"
+        );
+        self.commit = durable;
+        primary.progress_at = self.now;
+        primary.serving_since.get_or_insert(self.now);
+        self.outputs.push(Output::Commit(durable));
+        for peer in primary.peers.values() {
+            let held = peer.durable.min(durable);
+            let known = self.acknowledged.entry(peer.node.clone()).or_default();
+            *known = held.max(*known);
+        }
+        self.extend_limits();
+    }
+
+    /// Notes which of the nodes that are waited for have everything (V4).
+    fn note_complete(&mut self) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(view) = &self.view else { return };
+        let everything = primary.open_index.max(self.commit);
+        // In a view that cannot acknowledge nothing is added to what must be had, so every follower
+        // is as good as waited for.
+        let bare = !view.can_acknowledge();
+        for peer in primary.peers.values() {
+            if peer.durable >= everything && (bare || primary.wait_for.contains(&peer.node)) {
+                primary.complete.insert(peer.node.clone());
+            }
+        }
+    }
+
+    /// Says how far each stream may go: all of the log for nodes that are waited for, what is
+    /// committed for the others (V1).
+    pub(super) fn extend_limits(&mut self) {
+        let last = self.log.last().index;
+        let commit = self.commit;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(view) = &self.view else { return };
+        let bare = !view.can_acknowledge();
+        for (session, peer) in &mut primary.peers {
+            if peer.in_snapshot {
+                continue;
+            }
+            let all = bare || primary.wait_for.contains(&peer.node);
+            let limit = (if all { last } else { commit }, commit);
+            if limit != peer.limit {
+                peer.limit = limit;
+                let (upto, commit) = limit;
+                self.outputs.push(Output::Limit { session: *session, upto, commit });
+            }
+        }
+    }
+
+    // === reads ===
+
+    /// Until when linearizable reads may be answered without asking anybody, at the commit index; zero
+    /// when they may not (V5).
+    #[must_use]
+    pub fn read_lease(&self) -> Micros {
+        let none = Micros(0);
+        let (Role::Primary(primary), Some(view)) = (&self.role, &self.view) else { return none };
+        if primary.stepped_down
+            || self.storing.is_some()
+            || !view.can_acknowledge()
+            || primary.serving_since.is_none()
+        {
+            return none;
+        }
+        let granted = |node| primary.leases.get(node).copied().unwrap_or(none);
+        primary.wait_for.iter().map(granted).min().unwrap_or(Micros(u64::MAX))
+    }
+
+    pub(super) fn on_read(&mut self, ticket: ReadTicket) {
+        let lease = self.read_lease();
+        let now = self.now;
+        match &mut self.role {
+            Role::Primary(primary) if !primary.stepped_down => {
+                if now >= lease {
+                    // Ask at once rather than at the next heartbeat.
+                    primary.heartbeat_due = primary.heartbeat_due.min(now);
+                }
+                primary.reads.insert(ticket);
+            }
+            _ => self.outputs.push(Output::ReadRefused(ticket)),
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        if self.now >= self.read_lease() {
+            return;
+        }
+        let commit = self.commit;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let ready = std::mem::take(&mut primary.reads);
+        self.outputs.extend(ready.into_iter().map(|ticket| Output::ReadReady(ticket, commit)));
+    }
+
+    // === time ===
+
+    pub(super) fn primary_time(&mut self) {
+        self.try_commit();
+        self.note_complete();
+        self.answer_reads();
+        let last = self.log.last().index;
+        let Timing { heartbeat, lease, .. } = self.timing;
+        let (now, epoch, commit) = (self.now, self.epoch(), self.commit);
+        let Role::Primary(primary) = &mut self.role else { return };
+        if last <= commit {
+            primary.progress_at = now;
+        }
+        if now < primary.heartbeat_due {
+            return;
+        }
+        primary.heartbeat_due = now.plus(heartbeat);
+        primary.heartbeat_sequence += 1;
+        let sequence = primary.heartbeat_sequence;
+        // An answer that comes later than the lease is worth nothing.
+        primary.heartbeats_sent.retain(|_, sent| now.since(*sent) < lease);
+        primary.heartbeats_sent.insert(sequence, now);
+        let stuck = now.since(primary.progress_at);
+        for (session, _) in primary.peers.iter() {
+            let heartbeat = Message::Heartbeat { epoch, sequence, commit, stuck };
+            self.outputs.push(Output::Send(*session, heartbeat));
+        }
+    }
+
+    /// When the next [`super::Input::Tick`] is needed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Micros {
+        match &self.role {
+            Role::Primary(primary) if self.now < primary.serve_after => {
+                primary.heartbeat_due.min(primary.serve_after)
+            }
+            Role::Primary(primary) => primary.heartbeat_due,
+            Role::Follower(_) | Role::Idle => self.now.plus(self.timing.heartbeat),
+        }
+    }
+}
+
+impl Primary {
+    /// What this node and every node that is waited for have on disk.
+    pub fn held_by_all(&self, own: Index) -> Index {
+        let theirs = self.wait_for.iter().map(|node| self.held_by_node(node)).min();
+        theirs.map_or(own, |theirs| theirs.min(own))
+    }
+
+    /// What `node` has on disk, by what it said on its present connection.
+    pub fn held_by_node(&self, node: &NodeId) -> Index {
+        self.peers.values().find(|peer| peer.node == *node).map_or(Index(0), |peer| peer.durable)
+    }
+
+    /// Whether everything in the log is on every synchronous node, so that a promotion loses not even
+    /// what was never acknowledged (V8).
+    pub fn drained(&self, last: Index, view: &View) -> bool {
+        self.stepped_down && view.synchronous.iter().all(|node| self.held_by_node(node) >= last)
+    }
+}

@@ -1,0 +1,105 @@
+//! What goes wrong: crashes, pauses, cut and lossy links, slow disks, an absent API server.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::world::{Event, World};
+
+const MS: u64 = 1_000;
+
+/// The faults in force.
+#[derive(Debug)]
+pub struct Faults {
+    /// `cut[a][b]`: nothing goes from a to b.
+    cut: Vec<Vec<bool>>,
+    pub drops: f64,
+    pub slow_disk: Option<usize>,
+    /// Whether the operators may let a primary go on alone (`durability: Available`).
+    pub available: bool,
+    active: bool,
+    /// Mean time between faults of this run.
+    every: u64,
+}
+
+impl Faults {
+    pub fn new(rng: &mut StdRng, nodes: usize) -> Self {
+        Self {
+            cut: vec![vec![false; nodes]; nodes],
+            drops: if rng.random_bool(0.3) { 0.002 } else { 0.0 },
+            slow_disk: None,
+            available: rng.random_bool(0.25),
+            active: true,
+            every: rng.random_range(60 * MS..900 * MS),
+        }
+    }
+
+    pub fn active(&self) -> bool {
+        self.active
+    }
+
+    pub fn cuts(&self, from: usize, to: usize) -> bool {
+        self.cut[from][to]
+    }
+
+    pub fn end(&mut self) {
+        self.active = false;
+        self.drops = 0.0;
+        self.slow_disk = None;
+        self.heal();
+    }
+
+    fn heal(&mut self) {
+        self.cut.iter_mut().flatten().for_each(|cut| *cut = false);
+    }
+}
+
+/// Injects one fault, or ends some, and plans the next.
+pub fn act(world: &mut World) {
+    if !world.faults.active {
+        return;
+    }
+    let every = world.faults.every;
+    let after = world.rng.random_range(every / 2..every * 2);
+    world.schedule(after, Event::Fault);
+    world.report.faults += 1;
+    let count = world.nodes.len();
+    let node = world.rng.random_range(0..count);
+    let other = world.rng.random_range(0..count);
+    match world.rng.random_range(0..13) {
+        0..=3 => {
+            // Aim at the primary half of the time: that is where it hurts.
+            let primary = world.recorded().map(|view| view.primary.clone());
+            let primary = primary.and_then(|primary| world.index_of(&primary));
+            let victim = primary.filter(|_| world.rng.random_bool(0.5)).unwrap_or(node);
+            world.kill(victim);
+            let down = world.rng.random_range(5 * MS..1_500 * MS);
+            world.schedule(down, Event::Start(victim));
+        }
+        4 => {
+            for node in 0..count {
+                world.kill(node);
+                let down = world.rng.random_range(50 * MS..500 * MS);
+                world.schedule(down, Event::Start(node));
+            }
+        }
+        5 => world.faults.cut[node][other] = node != other,
+        6 => {
+            for peer in (0..count).filter(|peer| *peer != node) {
+                world.faults.cut[node][peer] = true;
+                world.faults.cut[peer][node] = true;
+            }
+        }
+        7 | 8 => world.faults.heal(),
+        9 => world.faults.slow_disk = world.rng.random_bool(0.5).then_some(node),
+        10 => world.api_up = !world.api_up || world.rng.random_bool(0.5),
+        11 => {
+            // Longer than every lease.
+            let pause = world.rng.random_range(100 * MS..1_500 * MS);
+            world.nodes[node].paused_until = world.now + pause;
+        }
+        _ => {
+            let release = world.rng.random_bool(0.5);
+            world.checkpoint(node, release);
+        }
+    }
+}

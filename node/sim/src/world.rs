@@ -1,0 +1,625 @@
+//! The world: time, events, connections between nodes, and the step that carries out what a node's
+//! core commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use standby_core::replica::{Input, Output, RoleKind, SessionId, Timing};
+use standby_core::{Micros, NodeId, View};
+
+use crate::clients::Clients;
+use crate::disk::DiskOp;
+use crate::faults::Faults;
+use crate::invariants;
+use crate::node::{Packet, SimNode, Stream};
+use crate::operator::Operator;
+
+const MS: u64 = 1_000;
+/// How long the faults last.
+const SAFETY_PHASE: u64 = 12_000 * MS;
+/// After the faults the cluster must be writable within this time.
+const HEAL_WITHIN: u64 = 8_000 * MS;
+const TICK_EVERY: u64 = 20 * MS;
+const REDIAL_AFTER: u64 = 50 * MS;
+/// A connection that lost a packet is noticed to be dead after this time.
+const DEAD_CONNECTION: u64 = 400 * MS;
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Deliver { session: SessionId, to: usize, run: u64, packet: Packet },
+    Closed { session: SessionId, to: usize, run: u64 },
+    DiskDone { node: usize, run: u64 },
+    Tick { node: usize, run: u64 },
+    Dial { node: usize, run: u64 },
+    Connect { node: usize, run: u64, target: usize },
+    Push { node: usize, view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool },
+    StepDown { node: usize, epoch: standby_core::Epoch },
+    Record { based_on: Option<standby_core::Epoch>, view: View },
+    Operator(usize),
+    Client(usize),
+    Fault,
+    Start(usize),
+}
+
+#[derive(Debug)]
+struct Connection {
+    ends: [(usize, u64); 2],
+    /// The earliest time the next packet toward each end may arrive: packets keep their order.
+    arrives: [u64; 2],
+    broken: bool,
+}
+
+/// What a run did, for statistics and for the test of determinism.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Events processed.
+    pub events: u64,
+    /// Writes acknowledged to clients.
+    pub acknowledged: u64,
+    /// Linearizable reads answered.
+    pub reads: u64,
+    /// Views recorded.
+    pub views: u64,
+    /// Views that made another node primary.
+    pub promotions: u64,
+    /// Faults injected.
+    pub faults: u64,
+    /// Hash over every event, in order.
+    pub trace: u64,
+}
+
+/// One simulated cluster.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) now: u64,
+    pub(crate) rng: StdRng,
+    pub(crate) nodes: Vec<SimNode>,
+    /// The recorded views, by epoch; the last is the current one.
+    pub(crate) views: BTreeMap<standby_core::Epoch, (View, u64)>,
+    pub(crate) api_up: bool,
+    pub(crate) operators: Vec<Operator>,
+    pub(crate) clients: Clients,
+    pub(crate) faults: Faults,
+    pub(crate) report: Report,
+    events: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    connections: BTreeMap<SessionId, Connection>,
+    next_session: u64,
+}
+
+/// Runs one seed to the end. Panics with the seed when an invariant is broken.
+#[must_use]
+pub fn run(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    world.run_until(SAFETY_PHASE);
+    world.end_faults();
+    let acknowledged = world.report.acknowledged;
+    let deadline = world.now + HEAL_WITHIN;
+    while world.report.acknowledged < acknowledged + 5 {
+        assert!(
+            world.now < deadline,
+            "seed {seed}: not writable {HEAL_WITHIN} us after the last fault: {:?}",
+            world.describe()
+        );
+        world.run_one();
+    }
+    world.clients.stopped = true;
+    world.run_until(world.now + 2_000 * MS);
+    invariants::converged::check(&world);
+    world.report
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let count = rng.random_range(2..=4);
+        let nodes = (0..count)
+            .map(|n| SimNode::new(NodeId::new(format!("n{n}"), format!("{n:016x}"))))
+            .collect();
+        let mut world = Self {
+            now: 0,
+            nodes,
+            views: BTreeMap::new(),
+            api_up: true,
+            operators: vec![Operator::default(), Operator::default()],
+            clients: Clients::new(3),
+            faults: Faults::new(&mut rng, count),
+            report: Report { seed, ..Report::default() },
+            events: BTreeMap::new(),
+            sequence: 0,
+            connections: BTreeMap::new(),
+            next_session: 0,
+            rng,
+        };
+        for node in 0..count {
+            world.schedule(0, Event::Start(node));
+        }
+        for operator in 0..2 {
+            world.schedule(10 * MS, Event::Operator(operator));
+        }
+        for client in 0..3 {
+            world.schedule(20 * MS, Event::Client(client));
+        }
+        world.schedule(1_000 * MS, Event::Fault);
+        world
+    }
+
+    pub(crate) fn schedule(&mut self, after: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.now + after, self.sequence), event);
+    }
+
+    pub(crate) fn recorded(&self) -> Option<&View> {
+        self.views.last_key_value().map(|(_, (view, _))| view)
+    }
+
+    pub(crate) fn micros(&self) -> Micros {
+        // Far from zero, so that spans before the start never saturate.
+        Micros(self.now + 3_600_000_000)
+    }
+
+    pub(crate) fn index_of(&self, node: &NodeId) -> Option<usize> {
+        self.nodes.iter().position(|n| n.disk.node == *node)
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while self.now < end {
+            self.run_one();
+        }
+    }
+
+    fn run_one(&mut self) {
+        let Some(((at, sequence), event)) = self.events.pop_first() else {
+            panic!("seed {}: nothing is left to happen", self.report.seed);
+        };
+        self.now = at;
+        self.report.events += 1;
+        let mark = at ^ sequence.rotate_left(32) ^ discriminant(&event);
+        self.report.trace = self.report.trace.rotate_left(5).wrapping_mul(0x9E37_79B9) ^ mark;
+        self.happen(event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Start(node) => self.start(node),
+            Event::Tick { node, run } => {
+                if self.runs(node, run) {
+                    self.step(node, Input::Tick);
+                    self.schedule(TICK_EVERY, Event::Tick { node, run });
+                }
+            }
+            Event::DiskDone { node, run } => self.disk_done(node, run),
+            Event::Dial { node, run } => self.dial(node, run),
+            Event::Connect { node, run, target } => self.connect(node, run, target),
+            Event::Deliver { session, to, run, packet } => {
+                if self.waits_for_pause(to, run) {
+                    let again = Event::Deliver { session, to, run, packet };
+                    let after = self.nodes[to].paused_until - self.now;
+                    self.schedule(after, again);
+                } else if self.runs(to, run) {
+                    self.deliver(session, to, packet);
+                }
+            }
+            Event::Closed { session, to, run } => self.closed(session, to, run),
+            Event::Push { node, view, await_nodes, previous_stopped } => {
+                if self.nodes[node].process.is_some() {
+                    self.step(node, Input::View { view, await_nodes, previous_stopped });
+                }
+            }
+            Event::StepDown { node, epoch } => {
+                if self.nodes[node].process.is_some() {
+                    self.step(node, Input::StepDown(epoch));
+                }
+            }
+            Event::Record { based_on, view } => self.record(based_on, view),
+            Event::Operator(which) => crate::operator::act(self, which),
+            Event::Client(which) => crate::clients::act(self, which),
+            Event::Fault => crate::faults::act(self),
+        }
+    }
+
+    pub(crate) fn runs(&self, node: usize, run: u64) -> bool {
+        self.nodes[node].process.is_some() && self.nodes[node].run == run
+    }
+
+    fn waits_for_pause(&self, node: usize, run: u64) -> bool {
+        self.runs(node, run) && self.nodes[node].paused_until > self.now
+    }
+
+    fn start(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        let now = self.micros();
+        self.nodes[node].start(now, Timing::default());
+        let run = self.nodes[node].run;
+        self.carry_out(node);
+        self.schedule(TICK_EVERY, Event::Tick { node, run });
+        self.schedule(MS, Event::Dial { node, run });
+    }
+
+    /// Ends a process at once.
+    pub(crate) fn kill(&mut self, node: usize) {
+        if self.nodes[node].process.take().is_none() {
+            return;
+        }
+        let mut rng = StdRng::seed_from_u64(self.rng.random());
+        self.nodes[node].disk.crash(&mut rng);
+        self.nodes[node].paused_until = 0;
+        self.clients.forget_node(node);
+        let gone: Vec<_> = self.connections.keys().copied().collect();
+        for session in gone {
+            if self.connections[&session].ends.iter().any(|(n, _)| *n == node) {
+                self.break_connection(session, 2 * MS);
+            }
+        }
+    }
+
+    pub(crate) fn step(&mut self, node: usize, input: Input) {
+        let paused = self.nodes[node].paused_until > self.now;
+        let now = self.micros();
+        if let Some(process) = &mut self.nodes[node].process
+            && !paused
+        {
+            process.replica.step(now, input);
+            self.carry_out(node);
+        }
+    }
+
+    pub(crate) fn carry_out(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        for output in process.replica.drain() {
+            self.carry_out_one(node, output);
+        }
+        self.pump(node);
+    }
+
+    fn carry_out_one(&mut self, node: usize, output: Output) {
+        let run = self.nodes[node].run;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        match output {
+            Output::StoreView(view) => self.disk(node, DiskOp::StoreView(view)),
+            Output::Append(entries) => {
+                process.log.extend(entries.clone());
+                self.disk(node, DiskOp::Append(entries));
+            }
+            Output::Truncate(index) => {
+                invariants::committed_is_never_cut::check(self, node, index);
+                let process = self.nodes[node].process.as_mut().expect("it runs: looked up above");
+                process.log.retain(|entry| entry.position.index <= index);
+                self.disk(node, DiskOp::Truncate(index));
+            }
+            Output::Send(session, message) => {
+                invariants::adopted_epoch_is_kept::check(self, node, &message);
+                self.send(node, session, Packet::Core(message));
+            }
+            Output::Stream { session, epoch, start } => {
+                let stream = Stream { epoch, previous: start, upto: start.index, commit: standby_core::Index(0) };
+                process.streams.insert(session, stream);
+            }
+            Output::Limit { session, upto, commit } => {
+                if let Some(stream) = process.streams.get_mut(&session) {
+                    stream.upto = upto;
+                    stream.commit = commit;
+                    if let Some(batch) = process.next_batch(session) {
+                        self.send(node, session, Packet::Core(batch));
+                    }
+                }
+            }
+            Output::SendSnapshot { session, at_least } => {
+                process.snapshots_owed.insert(session, at_least);
+            }
+            Output::StopStream(session) => {
+                process.streams.remove(&session);
+            }
+            Output::Close(session) => self.break_connection(session, 0),
+            Output::Follow(target) => {
+                if process.follow != target {
+                    process.follow = target;
+                    if let Some(session) = process.outgoing.take() {
+                        self.break_connection(session, 0);
+                    }
+                    self.schedule(MS, Event::Dial { node, run });
+                }
+            }
+            Output::Commit(index) => {
+                process.commit = index;
+                self.apply(node);
+            }
+            Output::ReadReady(ticket, index) => {
+                process.reads.insert(ticket, index);
+                self.apply(node);
+            }
+            Output::ReadRefused(ticket) => self.clients.read_refused(node, ticket),
+            Output::Role(kind) => {
+                if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
+                    process.proposals.clear();
+                }
+            }
+            Output::Discard => panic!("no volume is rolled back in this simulation"),
+        }
+    }
+
+    fn apply(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let done = process.apply();
+        let applied = process.applied.index;
+        let epoch = process.replica.epoch();
+        let ready: Vec<_> =
+            process.reads.iter().filter(|(_, index)| **index <= applied).map(|(t, _)| *t).collect();
+        for ticket in &ready {
+            process.reads.remove(ticket);
+        }
+        let seen = process.state.len();
+        invariants::state_is_one_history::check(self, node);
+        for command in done {
+            self.report.acknowledged += 1;
+            invariants::acknowledged_is_durable::check(self, node, epoch, command);
+            self.clients.acknowledged(command, seen);
+        }
+        for ticket in ready {
+            self.clients.read_answered(node, ticket, seen, self.report.seed);
+            self.report.reads += 1;
+        }
+    }
+
+    /// Sends what streams may send, a few batches at a time, and snapshots that can be taken.
+    fn pump(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let mut packets = Vec::new();
+        let sessions: Vec<_> = process.streams.keys().copied().collect();
+        for session in sessions {
+            while process.streams.get(&session).is_some_and(|s| s.previous.index < s.upto) {
+                let Some(batch) = process.next_batch(session) else { break };
+                packets.push((session, Packet::Core(batch)));
+            }
+        }
+        let (position, state) = (process.applied, process.state.clone());
+        process.snapshots_owed.retain(|session, at_least| {
+            let can = position.index >= *at_least;
+            if can {
+                packets.push((*session, Packet::Snapshot { position, state: state.clone() }));
+            }
+            !can
+        });
+        for (session, packet) in packets {
+            self.send(node, session, packet);
+        }
+    }
+
+    fn disk(&mut self, node: usize, op: DiskOp) {
+        let run = self.nodes[node].run;
+        self.nodes[node].disk.under_way.push_back(op);
+        let took = if self.faults.slow_disk == Some(node) {
+            self.rng.random_range(20 * MS..400 * MS)
+        } else {
+            self.rng.random_range(100..2 * MS)
+        };
+        self.schedule(took, Event::DiskDone { node, run });
+    }
+
+    fn disk_done(&mut self, node: usize, run: u64) {
+        if !self.runs(node, run) {
+            return;
+        }
+        let Some(op) = self.nodes[node].disk.under_way.pop_front() else { return };
+        let told = match &op {
+            DiskOp::StoreView(view) => Some(Input::ViewStored(view.epoch)),
+            DiskOp::Append(entries) => entries.last().map(|e| Input::Durable(e.position)),
+            DiskOp::Install { position, .. } => Some(Input::SnapshotInstalled(*position)),
+            DiskOp::Truncate(_) | DiskOp::Checkpoint { .. } => None,
+        };
+        let released = match &op {
+            DiskOp::Checkpoint { position, release: true, .. } => Some(position.index),
+            _ => None,
+        };
+        self.nodes[node].disk.durable.perform(op);
+        if let Some(index) = released {
+            self.release(node, index);
+        }
+        if let Some(input) = told {
+            // A paused process finds the completion when it goes on.
+            self.step_after_pause(node, input);
+        }
+    }
+
+    fn step_after_pause(&mut self, node: usize, input: Input) {
+        if self.nodes[node].paused_until > self.now {
+            self.nodes[node].paused_until = self.now;
+        }
+        self.step(node, input);
+    }
+
+    fn release(&mut self, node: usize, index: standby_core::Index) {
+        if let Some(process) = &mut self.nodes[node].process
+            && let Some(entry) = process.entry(index)
+        {
+            let base = entry.position;
+            process.log.retain(|entry| entry.position.index > index);
+            process.base = base;
+        }
+        self.step(node, Input::Released(index));
+    }
+
+    /// Makes the applied state durable, and sometimes gives up the log below it.
+    pub(crate) fn checkpoint(&mut self, node: usize, release: bool) {
+        let Some(process) = &self.nodes[node].process else { return };
+        if process.applied.index > process.replica.log().durable() {
+            return;
+        }
+        let op = DiskOp::Checkpoint {
+            position: process.applied,
+            state: process.state.clone(),
+            release: release && process.streams.is_empty(),
+        };
+        self.disk(node, op);
+    }
+
+    // === network ===
+
+    fn latency(&mut self) -> u64 {
+        if self.rng.random_bool(0.02) {
+            self.rng.random_range(5 * MS..120 * MS)
+        } else {
+            self.rng.random_range(50..MS)
+        }
+    }
+
+    fn dial(&mut self, node: usize, run: u64) {
+        if !self.runs(node, run) {
+            return;
+        }
+        let process = self.nodes[node].process.as_ref().expect("it runs: looked up above");
+        let target = process.follow.clone().and_then(|id| self.index_of(&id));
+        if process.outgoing.is_none()
+            && let Some(target) = target
+            && target != node
+        {
+            let after = self.latency();
+            self.schedule(after, Event::Connect { node, run, target });
+        }
+        self.schedule(REDIAL_AFTER, Event::Dial { node, run });
+    }
+
+    fn connect(&mut self, node: usize, run: u64, target: usize) {
+        if !self.runs(node, run) || self.faults.cuts(node, target) || self.faults.cuts(target, node) {
+            return;
+        }
+        let process = self.nodes[node].process.as_ref().expect("it runs: looked up above");
+        let wanted = process.follow.clone().and_then(|id| self.index_of(&id)) == Some(target);
+        let asleep = [node, target].iter().any(|n| self.nodes[*n].paused_until > self.now);
+        if !wanted || asleep || process.outgoing.is_some() {
+            return;
+        }
+        if self.nodes[target].process.is_none() {
+            self.step(node, Input::ConnectRefused);
+            return;
+        }
+        self.next_session += 1;
+        let session = SessionId(self.next_session);
+        let ends = [(node, run), (target, self.nodes[target].run)];
+        self.connections.insert(session, Connection { ends, arrives: [self.now; 2], broken: false });
+        if let Some(process) = &mut self.nodes[node].process {
+            process.outgoing = Some(session);
+        }
+        self.step(target, Input::Accepted(session));
+        self.step(node, Input::Connected(session));
+    }
+
+    fn send(&mut self, from: usize, session: SessionId, packet: Packet) {
+        let after = self.latency();
+        let Some(connection) = self.connections.get_mut(&session) else { return };
+        let side = usize::from(connection.ends[0].0 == from);
+        let (to, run) = connection.ends[side];
+        if connection.broken {
+            return;
+        }
+        if self.faults.cuts(from, to) || (self.faults.drops > 0.0 && self.rng.random_bool(self.faults.drops)) {
+            connection.broken = true;
+            self.break_connection(session, DEAD_CONNECTION);
+            return;
+        }
+        let at = (self.now + after).max(connection.arrives[side]);
+        connection.arrives[side] = at;
+        self.schedule(at - self.now, Event::Deliver { session, to, run, packet });
+    }
+
+    fn break_connection(&mut self, session: SessionId, after: u64) {
+        let Some(connection) = self.connections.get_mut(&session) else { return };
+        connection.broken = true;
+        for (to, run) in connection.ends {
+            self.schedule(after, Event::Closed { session, to, run });
+        }
+    }
+
+    fn closed(&mut self, session: SessionId, to: usize, run: u64) {
+        if !self.runs(to, run) {
+            return;
+        }
+        if let Some(process) = &mut self.nodes[to].process {
+            if process.outgoing == Some(session) {
+                process.outgoing = None;
+            }
+            process.streams.remove(&session);
+            process.snapshots_owed.remove(&session);
+        }
+        self.step_after_pause(to, Input::Closed(session));
+    }
+
+    fn deliver(&mut self, session: SessionId, to: usize, packet: Packet) {
+        // Packets in flight when the process at the other end died may still arrive.
+        match packet {
+            Packet::Core(message) => self.step(to, Input::Message(session, message)),
+            Packet::Snapshot { position, state } => {
+                let Some(process) = &mut self.nodes[to].process else { return };
+                if process.outgoing != Some(session) || position.index < process.applied.index {
+                    return;
+                }
+                process.log.clear();
+                process.base = position;
+                process.applied = position;
+                process.state.clone_from(&state);
+                self.disk(to, DiskOp::Install { position, state });
+            }
+        }
+    }
+
+    // === the recorded view ===
+
+    fn record(&mut self, based_on: Option<standby_core::Epoch>, view: View) {
+        if !self.api_up || self.recorded().map(|v| v.epoch) != based_on {
+            return;
+        }
+        invariants::views_are_safe::check(self, &view);
+        self.report.views += 1;
+        if self.recorded().is_some_and(|v| v.primary != view.primary) {
+            self.report.promotions += 1;
+        }
+        self.views.insert(view.epoch, (view, self.now));
+        invariants::complete_has_everything::check(self);
+    }
+
+    fn end_faults(&mut self) {
+        self.faults.end();
+        self.api_up = true;
+        for node in 0..self.nodes.len() {
+            self.nodes[node].paused_until = 0;
+            self.schedule(10 * MS, Event::Start(node));
+        }
+    }
+
+    fn describe(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| match &node.process {
+                None => format!("{} is down", node.disk.node),
+                Some(process) => {
+                    format!("{}: {:?}", node.disk.node, process.replica.status(self.micros()))
+                }
+            })
+            .collect();
+        lines.push(format!("recorded: {:?}", self.recorded()));
+        lines
+    }
+}
+
+fn discriminant(event: &Event) -> u64 {
+    match event {
+        Event::Deliver { to, .. } => 1 + (*to as u64) * 16,
+        Event::Closed { to, .. } => 2 + (*to as u64) * 16,
+        Event::DiskDone { node, .. } => 3 + (*node as u64) * 16,
+        Event::Tick { node, .. } => 4 + (*node as u64) * 16,
+        Event::Dial { node, .. } => 5 + (*node as u64) * 16,
+        Event::Connect { node, .. } => 6 + (*node as u64) * 16,
+        Event::Push { node, .. } => 7 + (*node as u64) * 16,
+        Event::StepDown { node, .. } => 8 + (*node as u64) * 16,
+        Event::Record { view, .. } => 9 + view.epoch.0 * 16,
+        Event::Operator(which) | Event::Client(which) => 10 + (*which as u64) * 16,
+        Event::Fault => 11,
+        Event::Start(node) => 12 + (*node as u64) * 16,
+    }
+}
