@@ -4,6 +4,15 @@
 //! are enforced by the API server; what needs more is checked by the operator. Defaults are part of
 //! the API and are filled in by the API server.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these comments as plain text"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns of the same type are no duplicates"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -302,7 +311,7 @@ pub enum Client {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceOptions {
     /// Whether the read-only Service leads to the synchronous standby too. It is left out by default,
-    /// so that readers cannot slow down writes.
+    /// so that readers cannot slow down writes; with two instances the Service then leads nowhere.
     #[serde(default)]
     pub read_only_from_synchronous: bool,
 }

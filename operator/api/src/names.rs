@@ -31,8 +31,8 @@ pub const ANNOTATION_CLUSTER_ID: &str = "standby.dev/cluster-id";
 pub const ANNOTATION_BUILT_FROM: &str = "standby.dev/built-from";
 /// Annotation of a certificate Secret: when it is to be renewed (RFC 3339).
 pub const ANNOTATION_RENEW_AT: &str = "standby.dev/renew-at";
-/// Annotation of a `StandbyCluster` set by a person: promote this node now. Answers a cluster in
-/// `failover.mode: Manual`; the node must have every acknowledged write.
+/// Annotation of a `StandbyCluster` set by a person, `<pod>@<epoch>`: promote this node now. Answers
+/// a cluster in `failover.mode: Manual`; an order for another epoch is void.
 pub const ANNOTATION_PROMOTE: &str = "standby.dev/promote";
 /// Annotation of a `StandbyCluster` set by a person: wait for the old primary's restart.
 pub const ANNOTATION_WAIT: &str = "standby.dev/wait-for-primary";

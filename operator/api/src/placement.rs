@@ -1,5 +1,10 @@
 //! Where a cluster's pods may run.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these comments as plain text"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Toleration;

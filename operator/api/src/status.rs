@@ -3,6 +3,12 @@
 //! The operator writes it and never reads it for a decision: what decides is the `StandbyView` and
 //! what nodes report.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these comments as plain text"
+)]
+#![allow(clippy::struct_field_names, reason = "every number carries its unit")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;

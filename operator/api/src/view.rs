@@ -6,6 +6,15 @@
 //! CEL says; a property test holds the two against each other. Nothing here decides *when* a view
 //! should change.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "kubectl explain shows these comments as plain text"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns of the same type are no duplicates"
+)]
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
