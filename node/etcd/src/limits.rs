@@ -73,3 +73,25 @@ pub const WATCH_PROGRESS_INTERVAL_MIN_MS: u64 = 100;
 /// A client that asked for a leader (`hasleader`) loses its stream after the primary was unknown for
 /// this long: three of etcd's election timeouts.
 pub const LEADER_LOST_CUT_MS: u64 = 3_000;
+
+// The client port.
+
+/// Client connections at once; more wait in the kernel's queue.
+pub const CLIENT_CONNECTIONS_MAX: usize = 20_000;
+/// A TLS handshake takes no longer than this.
+pub const CLIENT_HANDSHAKE_MS: u64 = 10_000;
+/// What requests in flight get when connections are ended; then the sockets are closed.
+pub const CLOSE_GRACE_MS: u64 = 1_000;
+/// Pause after the kernel refused to accept (out of file descriptors).
+pub const ACCEPT_RETRY_MS: u64 = 50;
+/// HTTP/2 window of one stream: a large value arrives without waiting for the window.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// HTTP/2 window of one connection.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// A silent client is asked this often whether it is still there. etcd's default is two hours; hosts
+/// that vanish should not hold watches so long.
+pub const H2_KEEPALIVE_INTERVAL_MS: u64 = 60_000;
+/// A client that does not answer for this long is gone.
+pub const H2_KEEPALIVE_TIMEOUT_MS: u64 = 20_000;
+/// A health check over HTTP answers within this.
+pub const HEALTH_CHECK_MS: u64 = 5_000;

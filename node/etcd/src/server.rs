@@ -1,0 +1,12 @@
+//! The client port: gRPC and HTTP on one listener, plain or over TLS.
+//!
+//! Accepts connections, says which service a request belongs to, and ends connections: at shutdown,
+//! and when the node loses its role. Never looks into a request.
+
+mod dispatch;
+mod lifetimes;
+mod listen;
+
+pub use dispatch::{Dispatch, GrpcServices};
+pub use lifetimes::Lifetimes;
+pub use listen::{ALPN_PROTOCOLS, ClientServer, TlsSource};
