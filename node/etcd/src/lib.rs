@@ -4,14 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod command;
 pub mod error;
 pub mod health;
 pub mod http;
-pub mod command;
-pub mod error;
 pub mod limits;
 pub mod pb;
-pub mod state;
 pub mod server;
 pub mod services;
+pub mod state;
 pub mod watch;

@@ -1,0 +1,26 @@
+//! Where applied changes are told. Never decides who is told.
+
+use crate::watch::{RevisionEvents, WatchHub};
+
+/// Told of every revision right after it became readable and before its outcome goes to the client.
+/// Called on the thread that applies, so it must neither block nor call back into the state machine;
+/// reading through a [`super::ReadView`] is fine.
+pub trait EventSink: Send + Sync + 'static {
+    /// These revisions, ascending and without a gap, became readable. Events carry `prev_kv`, the
+    /// key's version before their *revision*, where there was one.
+    fn applied(&self, revisions: &[RevisionEvents]);
+
+    /// The whole state was replaced by a snapshot that ends at `revision`. What lies between the last
+    /// revision told and this one is to be read from history.
+    fn restored(&self, revision: i64);
+}
+
+impl EventSink for WatchHub {
+    fn applied(&self, revisions: &[RevisionEvents]) {
+        Self::applied(self, revisions);
+    }
+
+    fn restored(&self, revision: i64) {
+        Self::restored(self, revision);
+    }
+}

@@ -1,0 +1,217 @@
+//! etcd's state over the commit log: keys with their versions, leases, compaction.
+//!
+//! One thread applies ([`EtcdState`]); any number read ([`ReadView`]) at the revision that was applied
+//! last, and never see part of a revision. Time and chance are never here.
+
+mod apply;
+mod core;
+mod events;
+mod index;
+mod leases;
+mod open;
+mod range;
+mod recent;
+mod records;
+mod snapshot;
+mod txn;
+mod view;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use standby_core::{Entry, Position};
+use standby_interface::{MachineError, SnapshotSource, StateMachine};
+use standby_store::engine::{Engine, EngineError};
+
+use self::core::{Core, Shared};
+use self::write::{Group, Head};
+use crate::error::EtcdError;
+use crate::pb::etcdserverpb::{
+    CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseRevokeResponse, PutResponse,
+    TxnResponse,
+};
+
+pub use events::EventSink;
+pub use leases::LeaseInfo;
+pub(crate) use range::{has_revision_filters, is_key_order};
+pub use txn::{is_read_only, is_serializable};
+pub use view::ReadView;
+
+/// What an entry did, for the client that proposed it. Headers carry the revision and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// An epoch was opened.
+    Opened,
+    /// Of a put.
+    Put(Result<PutResponse, EtcdError>),
+    /// Of a deletion.
+    DeleteRange(Result<DeleteRangeResponse, EtcdError>),
+    /// Of a transaction.
+    Txn(Result<TxnResponse, EtcdError>),
+    /// Of a compaction.
+    Compact(Result<CompactionResponse, EtcdError>),
+    /// Of granting a lease.
+    GrantLease(Result<LeaseGrantResponse, EtcdError>),
+    /// Of ending a lease.
+    RevokeLease(Result<LeaseRevokeResponse, EtcdError>),
+    /// A compaction's deletions went on.
+    Swept,
+}
+
+/// The state machine.
+pub struct EtcdState {
+    shared: Arc<Shared>,
+    head: Head,
+    applied: Position,
+    sink: Option<Arc<dyn EventSink>>,
+    restore: Option<snapshot::Restore>,
+    groups: u32,
+}
+
+impl EtcdState {
+    /// Opens the state that `engine` holds, and builds the index by one pass over it.
+    ///
+    /// # Errors
+    /// Storage failures, and records that cannot be understood.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<Self, MachineError> {
+        let (core, head) = open::load(&*engine)?;
+        let applied = core.applied;
+        let disk_bytes = AtomicU64::new(engine.disk_bytes());
+        let shared = Arc::new(Shared {
+            core: RwLock::new(core),
+            engine,
+            disk_bytes,
+        });
+        Ok(Self {
+            shared,
+            head,
+            applied,
+            sink: None,
+            restore: None,
+            groups: 0,
+        })
+    }
+
+    /// A handle for reading.
+    #[must_use]
+    pub fn view(&self) -> ReadView {
+        ReadView::new(Arc::clone(&self.shared))
+    }
+
+    /// Names who is told of what is applied from now on.
+    pub fn set_event_sink(&mut self, sink: Arc<dyn EventSink>) {
+        self.sink = Some(sink);
+    }
+
+    /// Makes what was written to the engine readable, then tells the watchers.
+    fn publish(&mut self, group: Group) {
+        {
+            let mut core = self.shared.core.write();
+            core.readable = self.head.revision;
+            core.compacted = self.head.compacted;
+            core.applied = self.applied;
+            core.recent.trim();
+        }
+        if let (Some(sink), Some(events)) = (&self.sink, group.events)
+            && !events.is_empty()
+        {
+            sink.applied(&events);
+        }
+    }
+
+    fn look_at_disk(&self) {
+        self.shared
+            .disk_bytes
+            .store(self.shared.engine.disk_bytes(), Ordering::Relaxed);
+    }
+}
+
+impl StateMachine for EtcdState {
+    type Outcome = Outcome;
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Outcome>, MachineError> {
+        let (outcomes, group) = self.apply_group(entries)?;
+        self.publish(group);
+        self.groups = self.groups.wrapping_add(1);
+        if self
+            .groups
+            .is_multiple_of(crate::limits::DISK_BYTES_EVERY_GROUPS)
+        {
+            self.look_at_disk();
+        }
+        Ok(outcomes)
+    }
+
+    fn applied(&self) -> Position {
+        self.applied
+    }
+
+    fn checkpoint(&mut self) -> Result<Position, MachineError> {
+        self.shared.engine.persist().map_err(storage)?;
+        self.look_at_disk();
+        Ok(self.applied)
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, MachineError> {
+        Ok(Box::new(snapshot::Source::new(
+            self.shared.engine.snapshot(),
+            self.applied,
+        )))
+    }
+
+    fn begin_restore(&mut self) -> Result<(), MachineError> {
+        let restore = snapshot::Restore::begin(&*self.shared.engine)?;
+        // Readers find the empty state from here on, as a restart would.
+        *self.shared.core.write() = Core::empty();
+        self.head = Head::EMPTY;
+        self.applied = Position::START;
+        self.restore = Some(restore);
+        Ok(())
+    }
+
+    fn restore_chunk(&mut self, chunk: Bytes) -> Result<(), MachineError> {
+        let restore = self
+            .restore
+            .as_mut()
+            .expect("a chunk comes after the restore has begun");
+        restore.take(&*self.shared.engine, chunk)
+    }
+
+    fn finish_restore(&mut self, position: Position) -> Result<(), MachineError> {
+        let restore = self
+            .restore
+            .take()
+            .expect("a restore ends after it has begun");
+        restore.finish(&*self.shared.engine, position)?;
+        let (core, head) = open::load(&*self.shared.engine)?;
+        self.applied = core.applied;
+        self.head = head;
+        *self.shared.core.write() = core;
+        self.look_at_disk();
+        if let Some(sink) = &self.sink {
+            sink.restored(head.revision);
+        }
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.shared.engine.disk_bytes()
+    }
+}
+
+fn storage(error: EngineError) -> MachineError {
+    MachineError::Storage(Box::new(error))
+}
+
+fn incomprehensible(position: Position, what: impl Into<String>) -> MachineError {
+    MachineError::Incomprehensible {
+        position,
+        what: what.into(),
+    }
+}
