@@ -26,7 +26,10 @@ pub struct Position {
 
 impl Position {
     /// Before the first entry of any log.
-    pub const START: Self = Self { epoch: Epoch(0), index: Index(0) };
+    pub const START: Self = Self {
+        epoch: Epoch(0),
+        index: Index(0),
+    };
 
     /// The place `index` that was written in `epoch`.
     #[must_use]
@@ -87,12 +90,20 @@ impl Entry {
     /// The entry that opens `position.epoch`.
     #[must_use]
     pub const fn open(position: Position) -> Self {
-        Self { position, kind: EntryKind::Open, payload: Bytes::new() }
+        Self {
+            position,
+            kind: EntryKind::Open,
+            payload: Bytes::new(),
+        }
     }
 
     /// A command of the interface.
     #[must_use]
     pub const fn data(position: Position, payload: Bytes) -> Self {
-        Self { position, kind: EntryKind::Data, payload }
+        Self {
+            position,
+            kind: EntryKind::Data,
+            payload,
+        }
     }
 }

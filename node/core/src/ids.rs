@@ -119,7 +119,10 @@ pub struct NodeId {
 impl NodeId {
     /// A node by its pod's name and its volume's identity.
     pub fn new(name: impl Into<String>, volume: impl Into<String>) -> Self {
-        Self { name: name.into(), volume: VolumeId(volume.into()) }
+        Self {
+            name: name.into(),
+            volume: VolumeId(volume.into()),
+        }
     }
 }
 
@@ -144,7 +147,9 @@ impl FromStr for NodeId {
             Some((name, volume)) if !name.is_empty() && !volume.is_empty() => {
                 Ok(Self::new(name, volume))
             }
-            _ => Err(ParseNodeIdError { given: text.to_owned() }),
+            _ => Err(ParseNodeIdError {
+                given: text.to_owned(),
+            }),
         }
     }
 }

@@ -20,8 +20,11 @@ pub struct LogOutline {
 
 impl LogOutline {
     /// A log that never held anything.
-    pub const EMPTY: Self =
-        Self { base: Position::START, epochs: Vec::new(), last: Position::START };
+    pub const EMPTY: Self = Self {
+        base: Position::START,
+        epochs: Vec::new(),
+        last: Position::START,
+    };
 
     /// The epoch in which the entry at `index` was written, if the log still knows.
     #[must_use]
@@ -33,7 +36,10 @@ impl LogOutline {
             return None;
         }
         let after = self.epochs.partition_point(|(_, first)| *first <= index);
-        after.checked_sub(1).and_then(|at| self.epochs.get(at)).map(|(epoch, _)| *epoch)
+        after
+            .checked_sub(1)
+            .and_then(|at| self.epochs.get(at))
+            .map(|(epoch, _)| *epoch)
     }
 
     /// The last position that both logs hold, or `None` when it lies before what one of them has
@@ -63,7 +69,8 @@ impl LogOutline {
             }
         }
         let index = Index(equal);
-        self.epoch_at(index).map(|epoch| Position::new(epoch, index))
+        self.epoch_at(index)
+            .map(|epoch| Position::new(epoch, index))
     }
 }
 
@@ -78,7 +85,10 @@ impl LogIndex {
     /// A log as recovery found it: all of it is durable.
     #[must_use]
     pub fn recovered(outline: LogOutline) -> Self {
-        Self { durable: outline.last.index, outline }
+        Self {
+            durable: outline.last.index,
+            outline,
+        }
     }
 
     /// The outline.
@@ -108,7 +118,9 @@ impl LogIndex {
     /// The position of `index`, if the log still knows its epoch.
     #[must_use]
     pub fn position_at(&self, index: Index) -> Option<Position> {
-        self.outline.epoch_at(index).map(|epoch| Position::new(epoch, index))
+        self.outline
+            .epoch_at(index)
+            .map(|epoch| Position::new(epoch, index))
     }
 
     /// Adds an entry's position at the end.
@@ -142,17 +154,26 @@ impl LogIndex {
 
     /// Notes that the log was replaced by a snapshot at `base`.
     pub fn reset(&mut self, base: Position) {
-        self.outline = LogOutline { base, epochs: Vec::new(), last: base };
+        self.outline = LogOutline {
+            base,
+            epochs: Vec::new(),
+            last: base,
+        };
         self.durable = base.index;
     }
 
     /// Notes that entries up to and including `index` were given up (they are in the state).
     /// Ignored when the log does not hold that place.
     pub fn release_through(&mut self, index: Index) {
-        let Some(base) = self.position_at(index) else { return };
+        let Some(base) = self.position_at(index) else {
+            return;
+        };
         self.outline.base = base;
         let first = index.next();
-        let keep = self.outline.epochs.partition_point(|(_, begin)| *begin <= first);
+        let keep = self
+            .outline
+            .epochs
+            .partition_point(|(_, begin)| *begin <= first);
         if let Some(at) = keep.checked_sub(1) {
             self.outline.epochs.drain(..at);
             self.outline.epochs[0].1 = self.outline.epochs[0].1.max(first);
@@ -189,7 +210,10 @@ mod tests {
 
     #[test]
     fn two_empty_logs_share_the_start() {
-        assert_eq!(LogOutline::EMPTY.common(&LogOutline::EMPTY), Some(Position::START));
+        assert_eq!(
+            LogOutline::EMPTY.common(&LogOutline::EMPTY),
+            Some(Position::START)
+        );
     }
 
     #[test]

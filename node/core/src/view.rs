@@ -211,7 +211,10 @@ impl View {
             });
         }
         if next.epoch != self.epoch.next() {
-            return Err(ViewError::EpochNotNext { must: self.epoch.next(), given: next.epoch });
+            return Err(ViewError::EpochNotNext {
+                must: self.epoch.next(),
+                given: next.epoch,
+            });
         }
         if !self.complete.contains(&next.primary) {
             return Err(ViewError::PrimaryNotComplete {
@@ -232,7 +235,11 @@ impl View {
         if let Some(node) = next.complete.difference(&self.complete).next() {
             return Err(ViewError::EnteredComplete { node: node.clone() });
         }
-        Ok(if next.primary == self.primary { ViewChange::Resumed } else { ViewChange::Promoted })
+        Ok(if next.primary == self.primary {
+            ViewChange::Resumed
+        } else {
+            ViewChange::Promoted
+        })
     }
 }
 

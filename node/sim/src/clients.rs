@@ -52,7 +52,9 @@ impl Clients {
     }
 
     pub fn read_answered(&mut self, node: usize, ticket: ReadTicket, seen: usize, seed: u64) {
-        let Some((asked, must_see)) = self.reads.remove(&ticket) else { return };
+        let Some((asked, must_see)) = self.reads.remove(&ticket) else {
+            return;
+        };
         assert_eq!(asked, node, "a read is answered where it was asked");
         assert!(
             seen >= must_see,
@@ -108,16 +110,23 @@ fn write(world: &mut World, node: usize) {
     let count = world.rng.random_range(1..4u64);
     let first_command = world.clients.next_command;
     world.clients.next_command += count;
-    let payloads =
-        (0..count).map(|n| Bytes::copy_from_slice(&(first_command + n).to_le_bytes())).collect();
-    let Some(process) = &mut world.nodes[node].process else { return };
+    let payloads = (0..count)
+        .map(|n| Bytes::copy_from_slice(&(first_command + n).to_le_bytes()))
+        .collect();
+    let Some(process) = &mut world.nodes[node].process else {
+        return;
+    };
     // A client's patience is bounded, and so is what waits.
     if process.proposals.len() > 64 {
         return;
     }
-    let Ok(Index(first)) = process.replica.propose(now, payloads) else { return };
+    let Ok(Index(first)) = process.replica.propose(now, payloads) else {
+        return;
+    };
     for n in 0..count {
-        process.proposals.insert(Index(first + n), first_command + n);
+        process
+            .proposals
+            .insert(Index(first + n), first_command + n);
     }
     world.carry_out(node);
 }
@@ -126,7 +135,9 @@ fn write(world: &mut World, node: usize) {
 fn read_by_lease(world: &mut World, node: usize) {
     let now = world.micros();
     let must_see = world.clients.seen;
-    let Some(process) = &mut world.nodes[node].process else { return };
+    let Some(process) = &mut world.nodes[node].process else {
+        return;
+    };
     if now >= process.replica.read_lease() || process.applied.index < process.replica.commit() {
         return;
     }
@@ -134,6 +145,8 @@ fn read_by_lease(world: &mut World, node: usize) {
     let ticket = ReadTicket(world.clients.next_ticket);
     world.clients.next_ticket += 1;
     world.clients.reads.insert(ticket, (node, must_see));
-    world.clients.read_answered(node, ticket, seen, world.report.seed);
+    world
+        .clients
+        .read_answered(node, ticket, seen, world.report.seed);
     world.report.reads += 1;
 }

@@ -27,8 +27,15 @@ pub enum DiskOp {
     StoreView(View),
     Append(Vec<Entry>),
     Truncate(Index),
-    Install { position: Position, state: Vec<u64> },
-    Checkpoint { position: Position, state: Vec<u64>, release: bool },
+    Install {
+        position: Position,
+        state: Vec<u64>,
+    },
+    Checkpoint {
+        position: Position,
+        state: Vec<u64>,
+        release: bool,
+    },
 }
 
 /// The volume of one node.
@@ -41,17 +48,26 @@ pub struct Disk {
 
 impl Durable {
     pub fn last(&self) -> Position {
-        self.entries.last().map_or(self.base, |entry| entry.position)
+        self.entries
+            .last()
+            .map_or(self.base, |entry| entry.position)
     }
 
     pub fn outline(&self) -> LogOutline {
         let mut epochs: Vec<_> = Vec::new();
         for entry in &self.entries {
-            if epochs.last().is_none_or(|(epoch, _)| *epoch != entry.position.epoch) {
+            if epochs
+                .last()
+                .is_none_or(|(epoch, _)| *epoch != entry.position.epoch)
+            {
                 epochs.push((entry.position.epoch, entry.position.index));
             }
         }
-        LogOutline { base: self.base, epochs, last: self.last() }
+        LogOutline {
+            base: self.base,
+            epochs,
+            last: self.last(),
+        }
     }
 
     pub fn entry(&self, index: Index) -> Option<&Entry> {
@@ -62,7 +78,10 @@ impl Durable {
     /// Whether the command stands in the log or in the state.
     pub fn holds(&self, command: u64) -> bool {
         self.state.contains(&command)
-            || self.entries.iter().any(|entry| command_of(entry) == Some(command))
+            || self
+                .entries
+                .iter()
+                .any(|entry| command_of(entry) == Some(command))
     }
 
     pub fn perform(&mut self, op: DiskOp) {
@@ -76,11 +95,16 @@ impl Durable {
                 self.state = state;
                 self.applied = position;
             }
-            DiskOp::Checkpoint { position, state, release } => {
+            DiskOp::Checkpoint {
+                position,
+                state,
+                release,
+            } => {
                 self.state = state;
                 self.applied = position;
                 if release && position.index > self.base.index {
-                    self.entries.retain(|entry| entry.position.index > position.index);
+                    self.entries
+                        .retain(|entry| entry.position.index > position.index);
                     self.base = position;
                 }
             }
@@ -90,7 +114,11 @@ impl Durable {
 
 impl Disk {
     pub fn new(node: NodeId) -> Self {
-        Self { node, durable: Durable::default(), under_way: VecDeque::new() }
+        Self {
+            node,
+            durable: Durable::default(),
+            under_way: VecDeque::new(),
+        }
     }
 
     /// Loses what was under way, but for a random prefix.
@@ -114,6 +142,11 @@ impl Disk {
 pub fn command_of(entry: &Entry) -> Option<u64> {
     match entry.kind {
         EntryKind::Open => None,
-        EntryKind::Data => entry.payload.as_ref().try_into().ok().map(u64::from_le_bytes),
+        EntryKind::Data => entry
+            .payload
+            .as_ref()
+            .try_into()
+            .ok()
+            .map(u64::from_le_bytes),
     }
 }

@@ -12,6 +12,8 @@ const MS: u64 = 1_000;
 pub struct Faults {
     /// `cut[a][b]`: nothing goes from a to b.
     cut: Vec<Vec<bool>>,
+    /// Nodes that the operators cannot reach. Clients still can.
+    hidden: Vec<bool>,
     pub drops: f64,
     pub slow_disk: Option<usize>,
     /// Whether the operators may let a primary go on alone (`durability: Available`).
@@ -25,6 +27,7 @@ impl Faults {
     pub fn new(rng: &mut StdRng, nodes: usize) -> Self {
         Self {
             cut: vec![vec![false; nodes]; nodes],
+            hidden: vec![false; nodes],
             drops: if rng.random_bool(0.3) { 0.002 } else { 0.0 },
             slow_disk: None,
             available: rng.random_bool(0.25),
@@ -41,6 +44,10 @@ impl Faults {
         self.cut[from][to]
     }
 
+    pub fn hides(&self, node: usize) -> bool {
+        self.hidden[node]
+    }
+
     pub fn end(&mut self) {
         self.active = false;
         self.drops = 0.0;
@@ -49,7 +56,11 @@ impl Faults {
     }
 
     fn heal(&mut self) {
-        self.cut.iter_mut().flatten().for_each(|cut| *cut = false);
+        self.cut
+            .iter_mut()
+            .flatten()
+            .chain(&mut self.hidden)
+            .for_each(|cut| *cut = false);
     }
 }
 
@@ -70,7 +81,9 @@ pub fn act(world: &mut World) {
             // Aim at the primary half of the time: that is where it hurts.
             let primary = world.recorded().map(|view| view.primary.clone());
             let primary = primary.and_then(|primary| world.index_of(&primary));
-            let victim = primary.filter(|_| world.rng.random_bool(0.5)).unwrap_or(node);
+            let victim = primary
+                .filter(|_| world.rng.random_bool(0.5))
+                .unwrap_or(node);
             world.kill(victim);
             let down = world.rng.random_range(5 * MS..1_500 * MS);
             world.schedule(down, Event::Start(victim));
@@ -84,6 +97,13 @@ pub fn act(world: &mut World) {
         }
         5 => world.faults.cut[node][other] = node != other,
         6 => {
+            // Aim at the primary: cut off but alive, it must neither acknowledge nor answer reads.
+            let primary = world.recorded().map(|view| view.primary.clone());
+            let primary = primary.and_then(|primary| world.index_of(&primary));
+            let node = primary
+                .filter(|_| world.rng.random_bool(0.6))
+                .unwrap_or(node);
+            world.faults.hidden[node] = world.rng.random_bool(0.8);
             for peer in (0..count).filter(|peer| *peer != node) {
                 world.faults.cut[node][peer] = true;
                 world.faults.cut[peer][node] = true;

@@ -60,7 +60,12 @@ pub struct SimNode {
 
 impl SimNode {
     pub fn new(node: NodeId) -> Self {
-        Self { disk: Disk::new(node), process: None, run: 0, paused_until: 0 }
+        Self {
+            disk: Disk::new(node),
+            process: None,
+            run: 0,
+            paused_until: 0,
+        }
     }
 
     pub fn start(&mut self, now: standby_core::Micros, timing: Timing) {
@@ -111,7 +116,9 @@ impl Process {
     pub fn apply(&mut self) -> Vec<u64> {
         let mut done = Vec::new();
         while self.applied.index < self.commit {
-            let Some(entry) = self.entry(self.applied.index.next()).cloned() else { break };
+            let Some(entry) = self.entry(self.applied.index.next()).cloned() else {
+                break;
+            };
             if let Some(command) = command_of(&entry) {
                 self.state.push(command);
                 if self.proposals.remove(&entry.position.index) == Some(command) {
@@ -140,7 +147,9 @@ impl Process {
             commit: stream.commit,
             entries: entries.clone(),
         };
-        stream.previous = entries.last().map_or(stream.previous, |entry| entry.position);
+        stream.previous = entries
+            .last()
+            .map_or(stream.previous, |entry| entry.position);
         Some(message)
     }
 }

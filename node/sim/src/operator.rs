@@ -47,7 +47,8 @@ fn look(world: &mut World, which: usize) {
     let now = world.now;
     let micros = world.micros();
     for node in 0..world.nodes.len() {
-        let reached = world.nodes[node].paused_until <= now && world.rng.random_bool(0.7);
+        let awake = world.nodes[node].paused_until <= now && !world.faults.hides(node);
+        let reached = awake && world.rng.random_bool(0.7);
         if let Some(process) = world.nodes[node].process.as_ref().filter(|_| reached) {
             let status = process.replica.status(micros);
             world.operators[which].reports.insert(node, (now, status));
@@ -69,7 +70,10 @@ fn push(world: &mut World, which: usize, view: &View) {
         .filter(|node| *node != view.primary && !view.synchronous.contains(node))
         .collect();
     let stalled = report_of(world, which, &view.primary).is_some_and(|(_, status)| {
-        status.write_stall.as_ref().is_some_and(|stall| stall.waiting.0 > 100 * MS)
+        status
+            .write_stall
+            .as_ref()
+            .is_some_and(|stall| stall.waiting.0 > 100 * MS)
     });
     if (stalled || world.rng.random_bool(0.02))
         && let Some(node) = others.choose(&mut world.rng)
@@ -79,6 +83,9 @@ fn push(world: &mut World, which: usize, view: &View) {
     let previous_stopped = proven_stopped(world, view);
     for node in 0..world.nodes.len() {
         let after = world.rng.random_range(100..5 * MS);
+        if world.faults.hides(node) {
+            continue;
+        }
         let event = Event::Push {
             node,
             view: view.clone(),
@@ -95,7 +102,9 @@ fn proven_stopped(world: &World, view: &View) -> bool {
     let Some((before, _)) = world.views.range(..view.epoch).next_back().map(|(_, v)| v) else {
         return false;
     };
-    world.index_of(&before.primary).is_some_and(|node| world.nodes[node].process.is_none())
+    world
+        .index_of(&before.primary)
+        .is_some_and(|node| world.nodes[node].process.is_none())
 }
 
 fn report_of<'a>(world: &'a World, which: usize, node: &NodeId) -> Option<&'a (u64, Status)> {
@@ -105,7 +114,9 @@ fn report_of<'a>(world: &'a World, which: usize, node: &NodeId) -> Option<&'a (u
 
 fn decide(world: &mut World, which: usize, view: &View) -> Option<View> {
     let primary = report_of(world, which, &view.primary).cloned();
-    let fresh = primary.filter(|(at, _)| world.now - at < GIVE_UP).map(|(_, status)| status);
+    let fresh = primary
+        .filter(|(at, _)| world.now - at < GIVE_UP)
+        .map(|(_, status)| status);
     let leads = |status: &Status| {
         matches!(status.role, RoleKind::Primary | RoleKind::SteppedDown)
             && status.view.as_ref() == Some(view)
@@ -121,23 +132,40 @@ fn decide(world: &mut World, which: usize, view: &View) -> Option<View> {
 
 /// With a primary that leads: give it synchronous nodes, replace those that stall, hand over.
 fn established(world: &mut World, view: &View, status: &Status) -> Option<View> {
-    let complete: Vec<NodeId> =
-        status.peers.iter().filter(|peer| peer.complete).map(|peer| peer.node.clone()).collect();
+    let complete: Vec<NodeId> = status
+        .peers
+        .iter()
+        .filter(|peer| peer.complete)
+        .map(|peer| peer.node.clone())
+        .collect();
     if status.role == RoleKind::SteppedDown {
         let drained = status.drained || world.rng.random_bool(0.02);
-        let target = view.complete.iter().find(|node| drained && **node != view.primary)?;
-        return Some(view.promote(target.clone()));
+        let other = view.complete.iter().find(|node| **node != view.primary);
+        let target = other.unwrap_or(&view.primary).clone();
+        return drained.then(|| view.promote(target));
     }
     if world.faults.active()
         && world.rng.random_bool(0.002)
         && view.can_acknowledge()
         && let Some(node) = world.index_of(&view.primary)
     {
-        world.schedule(MS, Event::StepDown { node, epoch: view.epoch });
+        world.schedule(
+            MS,
+            Event::StepDown {
+                node,
+                epoch: view.epoch,
+            },
+        );
         return None;
     }
-    let stalled = status.write_stall.as_ref().is_some_and(|stall| stall.waiting.0 > 150 * MS);
-    let fresh: Vec<_> = complete.iter().filter(|n| !view.synchronous.contains(*n)).collect();
+    let stalled = status
+        .write_stall
+        .as_ref()
+        .is_some_and(|stall| stall.waiting.0 > 150 * MS);
+    let fresh: Vec<_> = complete
+        .iter()
+        .filter(|n| !view.synchronous.contains(*n))
+        .collect();
     if view.can_acknowledge() && !view.alone && !stalled && world.rng.random_bool(0.98) {
         return None;
     }
@@ -161,5 +189,7 @@ fn promote(world: &mut World, which: usize, view: &View) -> Option<View> {
         })
         .cloned()
         .collect();
-    alive.choose(&mut world.rng).map(|node| view.promote(node.clone()))
+    alive
+        .choose(&mut world.rng)
+        .map(|node| view.promote(node.clone()))
 }

@@ -27,15 +27,48 @@ const DEAD_CONNECTION: u64 = 400 * MS;
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Deliver { session: SessionId, to: usize, run: u64, packet: Packet },
-    Closed { session: SessionId, to: usize, run: u64 },
-    DiskDone { node: usize, run: u64 },
-    Tick { node: usize, run: u64 },
-    Dial { node: usize, run: u64 },
-    Connect { node: usize, run: u64, target: usize },
-    Push { node: usize, view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool },
-    StepDown { node: usize, epoch: standby_core::Epoch },
-    Record { based_on: Option<standby_core::Epoch>, view: View },
+    Deliver {
+        session: SessionId,
+        to: usize,
+        run: u64,
+        packet: Packet,
+    },
+    Closed {
+        session: SessionId,
+        to: usize,
+        run: u64,
+    },
+    DiskDone {
+        node: usize,
+        run: u64,
+    },
+    Tick {
+        node: usize,
+        run: u64,
+    },
+    Dial {
+        node: usize,
+        run: u64,
+    },
+    Connect {
+        node: usize,
+        run: u64,
+        target: usize,
+    },
+    Push {
+        node: usize,
+        view: View,
+        await_nodes: BTreeSet<NodeId>,
+        previous_stopped: bool,
+    },
+    StepDown {
+        node: usize,
+        epoch: standby_core::Epoch,
+    },
+    Record {
+        based_on: Option<standby_core::Epoch>,
+        view: View,
+    },
     Operator(usize),
     Client(usize),
     Fault,
@@ -127,7 +160,10 @@ impl World {
             operators: vec![Operator::default(), Operator::default()],
             clients: Clients::new(3),
             faults: Faults::new(&mut rng, count),
-            report: Report { seed, ..Report::default() },
+            report: Report {
+                seed,
+                ..Report::default()
+            },
             events: BTreeMap::new(),
             sequence: 0,
             connections: BTreeMap::new(),
@@ -194,9 +230,19 @@ impl World {
             Event::DiskDone { node, run } => self.disk_done(node, run),
             Event::Dial { node, run } => self.dial(node, run),
             Event::Connect { node, run, target } => self.connect(node, run, target),
-            Event::Deliver { session, to, run, packet } => {
+            Event::Deliver {
+                session,
+                to,
+                run,
+                packet,
+            } => {
                 if self.waits_for_pause(to, run) {
-                    let again = Event::Deliver { session, to, run, packet };
+                    let again = Event::Deliver {
+                        session,
+                        to,
+                        run,
+                        packet,
+                    };
                     let after = self.nodes[to].paused_until - self.now;
                     self.schedule(after, again);
                 } else if self.runs(to, run) {
@@ -204,9 +250,21 @@ impl World {
                 }
             }
             Event::Closed { session, to, run } => self.closed(session, to, run),
-            Event::Push { node, view, await_nodes, previous_stopped } => {
+            Event::Push {
+                node,
+                view,
+                await_nodes,
+                previous_stopped,
+            } => {
                 if self.nodes[node].process.is_some() {
-                    self.step(node, Input::View { view, await_nodes, previous_stopped });
+                    self.step(
+                        node,
+                        Input::View {
+                            view,
+                            await_nodes,
+                            previous_stopped,
+                        },
+                    );
                 }
             }
             Event::StepDown { node, epoch } => {
@@ -252,7 +310,11 @@ impl World {
         self.clients.forget_node(node);
         let gone: Vec<_> = self.connections.keys().copied().collect();
         for session in gone {
-            if self.connections[&session].ends.iter().any(|(n, _)| *n == node) {
+            if self.connections[&session]
+                .ends
+                .iter()
+                .any(|(n, _)| *n == node)
+            {
                 self.break_connection(session, 2 * MS);
             }
         }
@@ -270,7 +332,9 @@ impl World {
     }
 
     pub(crate) fn carry_out(&mut self, node: usize) {
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         for output in process.replica.drain() {
             self.carry_out_one(node, output);
         }
@@ -279,7 +343,9 @@ impl World {
 
     fn carry_out_one(&mut self, node: usize, output: Output) {
         let run = self.nodes[node].run;
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         match output {
             Output::StoreView(view) => self.disk(node, DiskOp::StoreView(view)),
             Output::Append(entries) => {
@@ -288,7 +354,10 @@ impl World {
             }
             Output::Truncate(index) => {
                 invariants::committed_is_never_cut::check(self, node, index);
-                let process = self.nodes[node].process.as_mut().expect("it runs: looked up above");
+                let process = self.nodes[node]
+                    .process
+                    .as_mut()
+                    .expect("it runs: looked up above");
                 process.log.retain(|entry| entry.position.index <= index);
                 self.disk(node, DiskOp::Truncate(index));
             }
@@ -296,11 +365,24 @@ impl World {
                 invariants::adopted_epoch_is_kept::check(self, node, &message);
                 self.send(node, session, Packet::Core(message));
             }
-            Output::Stream { session, epoch, start } => {
-                let stream = Stream { epoch, previous: start, upto: start.index, commit: standby_core::Index(0) };
+            Output::Stream {
+                session,
+                epoch,
+                start,
+            } => {
+                let stream = Stream {
+                    epoch,
+                    previous: start,
+                    upto: start.index,
+                    commit: standby_core::Index(0),
+                };
                 process.streams.insert(session, stream);
             }
-            Output::Limit { session, upto, commit } => {
+            Output::Limit {
+                session,
+                upto,
+                commit,
+            } => {
                 if let Some(stream) = process.streams.get_mut(&session) {
                     stream.upto = upto;
                     stream.commit = commit;
@@ -344,12 +426,18 @@ impl World {
     }
 
     fn apply(&mut self, node: usize) {
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         let done = process.apply();
         let applied = process.applied.index;
         let epoch = process.replica.epoch();
-        let ready: Vec<_> =
-            process.reads.iter().filter(|(_, index)| **index <= applied).map(|(t, _)| *t).collect();
+        let ready: Vec<_> = process
+            .reads
+            .iter()
+            .filter(|(_, index)| **index <= applied)
+            .map(|(t, _)| *t)
+            .collect();
         for ticket in &ready {
             process.reads.remove(ticket);
         }
@@ -361,19 +449,28 @@ impl World {
             self.clients.acknowledged(command, seen);
         }
         for ticket in ready {
-            self.clients.read_answered(node, ticket, seen, self.report.seed);
+            self.clients
+                .read_answered(node, ticket, seen, self.report.seed);
             self.report.reads += 1;
         }
     }
 
     /// Sends what streams may send, a few batches at a time, and snapshots that can be taken.
     fn pump(&mut self, node: usize) {
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
         let mut packets = Vec::new();
         let sessions: Vec<_> = process.streams.keys().copied().collect();
         for session in sessions {
-            while process.streams.get(&session).is_some_and(|s| s.previous.index < s.upto) {
-                let Some(batch) = process.next_batch(session) else { break };
+            while process
+                .streams
+                .get(&session)
+                .is_some_and(|s| s.previous.index < s.upto)
+            {
+                let Some(batch) = process.next_batch(session) else {
+                    break;
+                };
                 packets.push((session, Packet::Core(batch)));
             }
         }
@@ -381,7 +478,13 @@ impl World {
         process.snapshots_owed.retain(|session, at_least| {
             let can = position.index >= *at_least;
             if can {
-                packets.push((*session, Packet::Snapshot { position, state: state.clone() }));
+                packets.push((
+                    *session,
+                    Packet::Snapshot {
+                        position,
+                        state: state.clone(),
+                    },
+                ));
             }
             !can
         });
@@ -405,7 +508,9 @@ impl World {
         if !self.runs(node, run) {
             return;
         }
-        let Some(op) = self.nodes[node].disk.under_way.pop_front() else { return };
+        let Some(op) = self.nodes[node].disk.under_way.pop_front() else {
+            return;
+        };
         let told = match &op {
             DiskOp::StoreView(view) => Some(Input::ViewStored(view.epoch)),
             DiskOp::Append(entries) => entries.last().map(|e| Input::Durable(e.position)),
@@ -413,7 +518,11 @@ impl World {
             DiskOp::Truncate(_) | DiskOp::Checkpoint { .. } => None,
         };
         let released = match &op {
-            DiskOp::Checkpoint { position, release: true, .. } => Some(position.index),
+            DiskOp::Checkpoint {
+                position,
+                release: true,
+                ..
+            } => Some(position.index),
             _ => None,
         };
         self.nodes[node].disk.durable.perform(op);
@@ -446,7 +555,9 @@ impl World {
 
     /// Makes the applied state durable, and sometimes gives up the log below it.
     pub(crate) fn checkpoint(&mut self, node: usize, release: bool) {
-        let Some(process) = &self.nodes[node].process else { return };
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
         if process.applied.index > process.replica.log().durable() {
             return;
         }
@@ -472,7 +583,10 @@ impl World {
         if !self.runs(node, run) {
             return;
         }
-        let process = self.nodes[node].process.as_ref().expect("it runs: looked up above");
+        let process = self.nodes[node]
+            .process
+            .as_ref()
+            .expect("it runs: looked up above");
         let target = process.follow.clone().and_then(|id| self.index_of(&id));
         if process.outgoing.is_none()
             && let Some(target) = target
@@ -485,12 +599,18 @@ impl World {
     }
 
     fn connect(&mut self, node: usize, run: u64, target: usize) {
-        if !self.runs(node, run) || self.faults.cuts(node, target) || self.faults.cuts(target, node) {
+        if !self.runs(node, run) || self.faults.cuts(node, target) || self.faults.cuts(target, node)
+        {
             return;
         }
-        let process = self.nodes[node].process.as_ref().expect("it runs: looked up above");
+        let process = self.nodes[node]
+            .process
+            .as_ref()
+            .expect("it runs: looked up above");
         let wanted = process.follow.clone().and_then(|id| self.index_of(&id)) == Some(target);
-        let asleep = [node, target].iter().any(|n| self.nodes[*n].paused_until > self.now);
+        let asleep = [node, target]
+            .iter()
+            .any(|n| self.nodes[*n].paused_until > self.now);
         if !wanted || asleep || process.outgoing.is_some() {
             return;
         }
@@ -501,7 +621,14 @@ impl World {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let ends = [(node, run), (target, self.nodes[target].run)];
-        self.connections.insert(session, Connection { ends, arrives: [self.now; 2], broken: false });
+        self.connections.insert(
+            session,
+            Connection {
+                ends,
+                arrives: [self.now; 2],
+                broken: false,
+            },
+        );
         if let Some(process) = &mut self.nodes[node].process {
             process.outgoing = Some(session);
         }
@@ -511,24 +638,38 @@ impl World {
 
     fn send(&mut self, from: usize, session: SessionId, packet: Packet) {
         let after = self.latency();
-        let Some(connection) = self.connections.get_mut(&session) else { return };
+        let Some(connection) = self.connections.get_mut(&session) else {
+            return;
+        };
         let side = usize::from(connection.ends[0].0 == from);
         let (to, run) = connection.ends[side];
         if connection.broken {
             return;
         }
-        if self.faults.cuts(from, to) || (self.faults.drops > 0.0 && self.rng.random_bool(self.faults.drops)) {
+        if self.faults.cuts(from, to)
+            || (self.faults.drops > 0.0 && self.rng.random_bool(self.faults.drops))
+        {
             connection.broken = true;
             self.break_connection(session, DEAD_CONNECTION);
             return;
         }
         let at = (self.now + after).max(connection.arrives[side]);
         connection.arrives[side] = at;
-        self.schedule(at - self.now, Event::Deliver { session, to, run, packet });
+        self.schedule(
+            at - self.now,
+            Event::Deliver {
+                session,
+                to,
+                run,
+                packet,
+            },
+        );
     }
 
     fn break_connection(&mut self, session: SessionId, after: u64) {
-        let Some(connection) = self.connections.get_mut(&session) else { return };
+        let Some(connection) = self.connections.get_mut(&session) else {
+            return;
+        };
         connection.broken = true;
         for (to, run) in connection.ends {
             self.schedule(after, Event::Closed { session, to, run });
@@ -554,7 +695,9 @@ impl World {
         match packet {
             Packet::Core(message) => self.step(to, Input::Message(session, message)),
             Packet::Snapshot { position, state } => {
-                let Some(process) = &mut self.nodes[to].process else { return };
+                let Some(process) = &mut self.nodes[to].process else {
+                    return;
+                };
                 if process.outgoing != Some(session) || position.index < process.applied.index {
                     return;
                 }
@@ -598,7 +741,11 @@ impl World {
             .map(|node| match &node.process {
                 None => format!("{} is down", node.disk.node),
                 Some(process) => {
-                    format!("{}: {:?}", node.disk.node, process.replica.status(self.micros()))
+                    format!(
+                        "{}: {:?}",
+                        node.disk.node,
+                        process.replica.status(self.micros())
+                    )
                 }
             })
             .collect();

@@ -6,7 +6,9 @@ use standby_sim::{Report, run};
 const SEEDS: u64 = 200;
 
 fn number_from(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a whole number"))
+    std::env::var(variable)
+        .ok()
+        .map(|text| text.parse().expect("a whole number"))
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Replica {
             follower.in_snapshot = false;
             follower.hello_at = now;
         }
-        self.outputs.push(Output::Send(session, Message::Hello(hello)));
+        self.outputs
+            .push(Output::Send(session, Message::Hello(hello)));
     }
 
     pub(super) fn lost_primary(&mut self) {
@@ -99,7 +100,11 @@ impl Replica {
 
     pub(super) fn on_primary_message(&mut self, session: SessionId, message: Message) {
         match message {
-            Message::Welcome { epoch, start, attempt } if attempt == self.hello_attempt => {
+            Message::Welcome {
+                epoch,
+                start,
+                attempt,
+            } if attempt == self.hello_attempt => {
                 self.on_welcome(session, epoch, start);
             }
             Message::SnapshotFollows { epoch, attempt } if attempt == self.hello_attempt => {
@@ -107,10 +112,20 @@ impl Replica {
             }
             // The answer to an earlier presentation: the log may have changed since.
             Message::Welcome { .. } | Message::SnapshotFollows { .. } => {}
-            Message::Append { epoch, previous, entries, commit } => {
+            Message::Append {
+                epoch,
+                previous,
+                entries,
+                commit,
+            } => {
                 self.on_append(session, epoch, previous, entries, commit);
             }
-            Message::Heartbeat { epoch, sequence, commit, stuck } => {
+            Message::Heartbeat {
+                epoch,
+                sequence,
+                commit,
+                stuck,
+            } => {
                 self.on_heartbeat(session, epoch, sequence, commit, stuck);
             }
             Message::Reject(RejectReason::ForeignCluster) => {
@@ -136,7 +151,10 @@ impl Replica {
         }
         if start.index < self.commit {
             // V6: what is committed is never cut. The primary lacks it: something was rolled back.
-            self.doubt = Some(Doubt::PrimaryLacksCommitted { start: start.index, commit: self.commit });
+            self.doubt = Some(Doubt::PrimaryLacksCommitted {
+                start: start.index,
+                commit: self.commit,
+            });
             self.outputs.push(Output::Close(session));
             return;
         }
@@ -194,7 +212,9 @@ impl Replica {
         }
         let last = self.log.last();
         let now = self.now;
-        let Role::Follower(follower) = &mut self.role else { return };
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
         if !follower.matched {
             return;
         }
@@ -226,7 +246,8 @@ impl Replica {
         if epoch < self.epoch() {
             // V2: no lease for an epoch below the stored one; tell the sender what it missed.
             if let Some(view) = &self.view {
-                self.outputs.push(Output::Send(session, Message::ViewIs(view.clone())));
+                self.outputs
+                    .push(Output::Send(session, Message::ViewIs(view.clone())));
             }
             return;
         }
@@ -235,7 +256,9 @@ impl Replica {
         }
         let durable = self.log.durable();
         let now = self.now;
-        let Role::Follower(follower) = &mut self.role else { return };
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
         follower.heard_at = now;
         follower.stuck = stuck;
         if !follower.matched {
@@ -247,7 +270,11 @@ impl Replica {
         let counts = self.timing.lease.plus(self.timing.drift);
         self.grants.retain(|_, at| now.since(*at) < counts);
         self.grants.insert(epoch, now);
-        let reply = Message::HeartbeatReply { epoch, sequence, durable };
+        let reply = Message::HeartbeatReply {
+            epoch,
+            sequence,
+            durable,
+        };
         self.outputs.push(Output::Send(session, reply));
         self.advance_commit();
     }
@@ -256,15 +283,20 @@ impl Replica {
     pub(super) fn acknowledge(&mut self) {
         self.advance_commit();
         let (epoch, durable) = (self.epoch(), self.log.durable());
-        let (Role::Follower(follower), Some(session)) = (&self.role, self.connected) else { return };
+        let (Role::Follower(follower), Some(session)) = (&self.role, self.connected) else {
+            return;
+        };
         if follower.matched && self.storing.is_none() {
-            self.outputs.push(Output::Send(session, Message::Ack { epoch, durable }));
+            self.outputs
+                .push(Output::Send(session, Message::Ack { epoch, durable }));
         }
     }
 
     /// Applies what the primary committed and this node has on disk.
     fn advance_commit(&mut self) {
-        let Role::Follower(follower) = &self.role else { return };
+        let Role::Follower(follower) = &self.role else {
+            return;
+        };
         let commit = follower.told_commit.min(self.log.durable());
         if follower.matched && commit > self.commit {
             self.commit = commit;
@@ -275,7 +307,9 @@ impl Replica {
     pub(super) fn follower_time(&mut self) {
         let (now, timing) = (self.now, self.timing);
         let session = self.connected;
-        let Role::Follower(follower) = &mut self.role else { return };
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
         if follower.link == LinkState::Up && now.since(follower.heard_at) >= timing.silent_after {
             follower.link = LinkState::Silent;
         }

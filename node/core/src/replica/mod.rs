@@ -256,7 +256,11 @@ impl Replica {
     pub fn step(&mut self, now: Micros, input: Input) {
         self.now = self.now.max(now);
         match input {
-            Input::View { view, await_nodes, previous_stopped } => {
+            Input::View {
+                view,
+                await_nodes,
+                previous_stopped,
+            } => {
                 self.on_view(view, await_nodes, previous_stopped);
             }
             Input::ViewStored(epoch) => self.on_view_stored(epoch),
@@ -337,14 +341,20 @@ impl Replica {
 
     fn on_view(&mut self, view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool) {
         if view.cluster_id != self.cluster_id {
-            self.doubt = Some(Doubt::ForeignView { cluster_id: view.cluster_id });
+            self.doubt = Some(Doubt::ForeignView {
+                cluster_id: view.cluster_id,
+            });
             return;
         }
         // A view that breaks its own rules was not recorded by the API server; never act on it.
         if view.check().is_err() {
             return;
         }
-        let known = self.storing.as_ref().or(self.view.as_ref()).map_or(Epoch(0), |v| v.epoch);
+        let known = self
+            .storing
+            .as_ref()
+            .or(self.view.as_ref())
+            .map_or(Epoch(0), |v| v.epoch);
         if view.epoch < known {
             return;
         }
@@ -383,7 +393,10 @@ impl Replica {
             _ => BTreeSet::new(),
         };
         self.stop_streams();
-        let leads = self.view.as_ref().is_some_and(|view| view.primary == self.node);
+        let leads = self
+            .view
+            .as_ref()
+            .is_some_and(|view| view.primary == self.node);
         self.role = match &self.view {
             None => Role::Idle,
             Some(_) if leads && (!self.view_of_this_run || self.bars_primacy()) => Role::Idle,
@@ -417,7 +430,8 @@ impl Replica {
     }
 
     fn refuse_reads(&mut self, reads: BTreeSet<ReadTicket>) {
-        self.outputs.extend(reads.into_iter().map(Output::ReadRefused));
+        self.outputs
+            .extend(reads.into_iter().map(Output::ReadRefused));
     }
 
     fn drop_connection(&mut self) {
@@ -453,7 +467,11 @@ impl Replica {
             match message {
                 Message::Hello(hello) => self.on_hello(session, hello),
                 Message::Ack { epoch, durable } => self.on_ack(session, epoch, durable),
-                Message::HeartbeatReply { epoch, sequence, durable } => {
+                Message::HeartbeatReply {
+                    epoch,
+                    sequence,
+                    durable,
+                } => {
                     self.on_heartbeat_reply(session, epoch, sequence, durable);
                 }
                 _ => self.outputs.push(Output::Close(session)),

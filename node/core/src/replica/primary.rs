@@ -57,7 +57,10 @@ pub(super) struct Peer {
 
 impl Replica {
     pub(super) fn new_primary(&self, reads: BTreeSet<ReadTicket>) -> Primary {
-        let view = self.view.as_ref().expect("a primary has a view: take_role looked at it");
+        let view = self
+            .view
+            .as_ref()
+            .expect("a primary has a view: take_role looked at it");
         Primary {
             open_index: self.log.last().index.next(),
             wait_for: view.synchronous.clone(),
@@ -80,8 +83,15 @@ impl Replica {
     /// in the epoch `except` are left out: whoever held them is proven not to serve. What an earlier
     /// run of this process granted is not known, so its start counts as a grant.
     fn leases_end(&self, except: Option<Epoch>) -> Micros {
-        let granted = self.grants.iter().filter(|(epoch, _)| Some(**epoch) != except);
-        let latest = granted.map(|(_, at)| *at).max().unwrap_or_default().max(self.started);
+        let granted = self
+            .grants
+            .iter()
+            .filter(|(epoch, _)| Some(**epoch) != except);
+        let latest = granted
+            .map(|(_, at)| *at)
+            .max()
+            .unwrap_or_default()
+            .max(self.started);
         latest.plus(self.timing.lease).plus(self.timing.drift)
     }
 
@@ -90,7 +100,8 @@ impl Replica {
         let Some(view) = &self.view else { return };
         for (session, hello) in &self.accepted {
             if hello.is_none() {
-                self.outputs.push(Output::Send(*session, Message::ViewIs(view.clone())));
+                self.outputs
+                    .push(Output::Send(*session, Message::ViewIs(view.clone())));
             }
         }
     }
@@ -99,7 +110,8 @@ impl Replica {
     pub(super) fn open_epoch(&mut self) {
         let position = Position::new(self.epoch(), self.log.last().index.next());
         self.log.append(position);
-        self.outputs.push(Output::Append(vec![Entry::open(position)]));
+        self.outputs
+            .push(Output::Append(vec![Entry::open(position)]));
         self.refresh_primary();
     }
 
@@ -108,15 +120,23 @@ impl Replica {
         let epoch = self.epoch();
         let proven = (self.previous_stopped == Some(epoch)).then(|| Epoch(epoch.0 - 1));
         let serve_after = self.leases_end(proven);
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         primary.serve_after = primary.serve_after.min(serve_after);
-        primary.wait_for.extend(self.await_nodes.iter().filter(|n| **n != self.node).cloned());
+        primary.wait_for.extend(
+            self.await_nodes
+                .iter()
+                .filter(|n| **n != self.node)
+                .cloned(),
+        );
         self.extend_limits();
     }
 
     pub(super) fn stop_streams(&mut self) {
         if let Role::Primary(primary) = &self.role {
-            self.outputs.extend(primary.peers.keys().map(|s| Output::StopStream(*s)));
+            self.outputs
+                .extend(primary.peers.keys().map(|s| Output::StopStream(*s)));
         }
     }
 
@@ -130,7 +150,9 @@ impl Replica {
         if epoch != self.epoch() {
             return;
         }
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         if primary.stepped_down {
             return;
         }
@@ -163,7 +185,9 @@ impl Replica {
     }
 
     fn answer_hello(&mut self, session: SessionId) {
-        let Some(Some(hello)) = self.accepted.get(&session) else { return };
+        let Some(Some(hello)) = self.accepted.get(&session) else {
+            return;
+        };
         // While a view is being stored there is nothing to say; the answer follows.
         if self.storing.is_some() {
             return;
@@ -183,7 +207,11 @@ impl Replica {
     fn welcome(&mut self, session: SessionId, hello: &Hello) {
         let epoch = self.epoch();
         let start = self.log.outline().common(&hello.log);
-        let acknowledged = self.acknowledged.get(&hello.node).copied().unwrap_or_default();
+        let acknowledged = self
+            .acknowledged
+            .get(&hello.node)
+            .copied()
+            .unwrap_or_default();
         let holds = start.map_or(hello.log.last.index, |start| start.index);
         if holds < acknowledged || hello.damaged {
             self.remember_rolled_back(&hello.node);
@@ -203,13 +231,24 @@ impl Replica {
             limit: (Index(0), Index(0)),
         };
         if let Some(start) = start {
-            let welcome = Message::Welcome { epoch, start, attempt };
+            let welcome = Message::Welcome {
+                epoch,
+                start,
+                attempt,
+            };
             self.outputs.push(Output::Send(session, welcome));
-            self.outputs.push(Output::Stream { session, epoch, start });
+            self.outputs.push(Output::Stream {
+                session,
+                epoch,
+                start,
+            });
         } else {
             let follows = Message::SnapshotFollows { epoch, attempt };
             self.outputs.push(Output::Send(session, follows));
-            self.outputs.push(Output::SendSnapshot { session, at_least: hello.commit });
+            self.outputs.push(Output::SendSnapshot {
+                session,
+                at_least: hello.commit,
+            });
         }
         if let Role::Primary(primary) = &mut self.role {
             // One connection a node: a newer one replaces what the older one said.
@@ -226,7 +265,8 @@ impl Replica {
     }
 
     fn reject(&mut self, session: SessionId, reason: RejectReason) {
-        self.outputs.push(Output::Send(session, Message::Reject(reason)));
+        self.outputs
+            .push(Output::Send(session, Message::Reject(reason)));
         self.outputs.push(Output::Close(session));
     }
 
@@ -238,8 +278,12 @@ impl Replica {
         }
         let last = self.log.last().index;
         let now = self.now;
-        let Role::Primary(primary) = &mut self.role else { return };
-        let Some(peer) = primary.peers.get_mut(&session) else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        let Some(peer) = primary.peers.get_mut(&session) else {
+            return;
+        };
         assert!(
             durable <= last,
             "{} acknowledged {durable} in epoch {epoch}, which was never written (last {last})",
@@ -261,9 +305,15 @@ impl Replica {
             return;
         }
         let lease = self.timing.lease;
-        let Role::Primary(primary) = &mut self.role else { return };
-        let Some(peer) = primary.peers.get(&session) else { return };
-        let Some(sent) = primary.heartbeats_sent.get(&sequence) else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        let Some(peer) = primary.peers.get(&session) else {
+            return;
+        };
+        let Some(sent) = primary.heartbeats_sent.get(&sequence) else {
+            return;
+        };
         let until = sent.plus(lease);
         let granted = primary.leases.entry(peer.node.clone()).or_default();
         *granted = until.max(*granted);
@@ -271,7 +321,9 @@ impl Replica {
 
     /// Commits what is durable on this node and on every node that is waited for (V1).
     fn try_commit(&mut self) {
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         let Some(view) = &self.view else { return };
         // The gates: a view that can acknowledge, none on its way, and V5 for a new primary.
         if self.storing.is_some() || !view.can_acknowledge() || self.now < primary.serve_after {
@@ -299,7 +351,9 @@ impl Replica {
 
     /// Notes which of the nodes that are waited for have everything (V4).
     fn note_complete(&mut self) {
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         let Some(view) = &self.view else { return };
         let everything = primary.open_index.max(self.commit);
         // In a view that cannot acknowledge nothing is added to what must be had, so every follower
@@ -317,7 +371,9 @@ impl Replica {
     pub(super) fn extend_limits(&mut self) {
         let last = self.log.last().index;
         let commit = self.commit;
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         let Some(view) = &self.view else { return };
         let bare = !view.can_acknowledge();
         for (session, peer) in &mut primary.peers {
@@ -329,7 +385,11 @@ impl Replica {
             if limit != peer.limit {
                 peer.limit = limit;
                 let (upto, commit) = limit;
-                self.outputs.push(Output::Limit { session: *session, upto, commit });
+                self.outputs.push(Output::Limit {
+                    session: *session,
+                    upto,
+                    commit,
+                });
             }
         }
     }
@@ -341,7 +401,9 @@ impl Replica {
     #[must_use]
     pub fn read_lease(&self) -> Micros {
         let none = Micros(0);
-        let (Role::Primary(primary), Some(view)) = (&self.role, &self.view) else { return none };
+        let (Role::Primary(primary), Some(view)) = (&self.role, &self.view) else {
+            return none;
+        };
         if primary.stepped_down
             || self.storing.is_some()
             || !view.can_acknowledge()
@@ -350,7 +412,12 @@ impl Replica {
             return none;
         }
         let granted = |node| primary.leases.get(node).copied().unwrap_or(none);
-        primary.wait_for.iter().map(granted).min().unwrap_or(Micros(u64::MAX))
+        primary
+            .wait_for
+            .iter()
+            .map(granted)
+            .min()
+            .unwrap_or(Micros(u64::MAX))
     }
 
     pub(super) fn on_read(&mut self, ticket: ReadTicket) {
@@ -373,9 +440,15 @@ impl Replica {
             return;
         }
         let commit = self.commit;
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         let ready = std::mem::take(&mut primary.reads);
-        self.outputs.extend(ready.into_iter().map(|ticket| Output::ReadReady(ticket, commit)));
+        self.outputs.extend(
+            ready
+                .into_iter()
+                .map(|ticket| Output::ReadReady(ticket, commit)),
+        );
     }
 
     // === time ===
@@ -385,9 +458,13 @@ impl Replica {
         self.note_complete();
         self.answer_reads();
         let last = self.log.last().index;
-        let Timing { heartbeat, lease, .. } = self.timing;
+        let Timing {
+            heartbeat, lease, ..
+        } = self.timing;
         let (now, epoch, commit) = (self.now, self.epoch(), self.commit);
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
         if last <= commit {
             primary.progress_at = now;
         }
@@ -398,11 +475,18 @@ impl Replica {
         primary.heartbeat_sequence += 1;
         let sequence = primary.heartbeat_sequence;
         // An answer that comes later than the lease is worth nothing.
-        primary.heartbeats_sent.retain(|_, sent| now.since(*sent) < lease);
+        primary
+            .heartbeats_sent
+            .retain(|_, sent| now.since(*sent) < lease);
         primary.heartbeats_sent.insert(sequence, now);
         let stuck = now.since(primary.progress_at);
         for (session, _) in primary.peers.iter() {
-            let heartbeat = Message::Heartbeat { epoch, sequence, commit, stuck };
+            let heartbeat = Message::Heartbeat {
+                epoch,
+                sequence,
+                commit,
+                stuck,
+            };
             self.outputs.push(Output::Send(*session, heartbeat));
         }
     }
@@ -423,18 +507,29 @@ impl Replica {
 impl Primary {
     /// What this node and every node that is waited for have on disk.
     pub fn held_by_all(&self, own: Index) -> Index {
-        let theirs = self.wait_for.iter().map(|node| self.held_by_node(node)).min();
+        let theirs = self
+            .wait_for
+            .iter()
+            .map(|node| self.held_by_node(node))
+            .min();
         theirs.map_or(own, |theirs| theirs.min(own))
     }
 
     /// What `node` has on disk, by what it said on its present connection.
     pub fn held_by_node(&self, node: &NodeId) -> Index {
-        self.peers.values().find(|peer| peer.node == *node).map_or(Index(0), |peer| peer.durable)
+        self.peers
+            .values()
+            .find(|peer| peer.node == *node)
+            .map_or(Index(0), |peer| peer.durable)
     }
 
     /// Whether everything in the log is on every synchronous node, so that a promotion loses not even
     /// what was never acknowledged (V8).
     pub fn drained(&self, last: Index, view: &View) -> bool {
-        self.stepped_down && view.synchronous.iter().all(|node| self.held_by_node(node) >= last)
+        self.stepped_down
+            && view
+                .synchronous
+                .iter()
+                .all(|node| self.held_by_node(node) >= last)
     }
 }

@@ -210,12 +210,15 @@ impl Replica {
         match &self.role {
             Role::Primary(primary) => {
                 let can = self.view.as_ref().is_some_and(View::can_acknowledge);
-                let since = primary.serving_since.filter(|_| can && !primary.stepped_down);
+                let since = primary
+                    .serving_since
+                    .filter(|_| can && !primary.stepped_down);
                 status.serving = since.is_some();
                 status.serving_for = since.map_or(Micros(0), |since| now.since(since));
-                status.drained = self.view.as_ref().is_some_and(|view| {
-                    primary.drained(self.log.last().index, view)
-                });
+                status.drained = self
+                    .view
+                    .as_ref()
+                    .is_some_and(|view| primary.drained(self.log.last().index, view));
                 status.peers = self.peer_statuses(now);
                 status.write_stall = self.write_stall(now);
             }
@@ -232,17 +235,20 @@ impl Replica {
     }
 
     fn peer_statuses(&self, now: Micros) -> Vec<PeerStatus> {
-        let Role::Primary(primary) = &self.role else { return Vec::new() };
-        let describe = |node: &NodeId, known: Option<(SessionId, Index, Micros, bool)>| PeerStatus {
-            node: node.clone(),
-            session: known.map(|(session, ..)| session),
-            durable: known.map_or(Index(0), |(_, durable, ..)| durable),
-            silent: known.map_or(Micros(u64::MAX), |(_, _, heard_at, _)| now.since(heard_at)),
-            awaited: primary.wait_for.contains(node),
-            complete: primary.complete.contains(node),
-            in_snapshot: known.is_some_and(|(.., in_snapshot)| in_snapshot),
-            rolled_back: primary.rolled_back.contains(node),
+        let Role::Primary(primary) = &self.role else {
+            return Vec::new();
         };
+        let describe =
+            |node: &NodeId, known: Option<(SessionId, Index, Micros, bool)>| PeerStatus {
+                node: node.clone(),
+                session: known.map(|(session, ..)| session),
+                durable: known.map_or(Index(0), |(_, durable, ..)| durable),
+                silent: known.map_or(Micros(u64::MAX), |(_, _, heard_at, _)| now.since(heard_at)),
+                awaited: primary.wait_for.contains(node),
+                complete: primary.complete.contains(node),
+                in_snapshot: known.is_some_and(|(.., in_snapshot)| in_snapshot),
+                rolled_back: primary.rolled_back.contains(node),
+            };
         let mut peers: Vec<_> = primary
             .peers
             .iter()
@@ -258,7 +264,9 @@ impl Replica {
     }
 
     fn write_stall(&self, now: Micros) -> Option<WriteStall> {
-        let Role::Primary(primary) = &self.role else { return None };
+        let Role::Primary(primary) = &self.role else {
+            return None;
+        };
         if self.log.last().index <= self.commit {
             return None;
         }

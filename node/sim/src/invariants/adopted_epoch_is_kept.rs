@@ -10,7 +10,12 @@ pub(crate) fn check(world: &World, node: usize, message: &Message) {
     let (Message::Ack { epoch, .. } | Message::HeartbeatReply { epoch, .. }) = message else {
         return;
     };
-    let stored = world.nodes[node].disk.durable.view.as_ref().map_or(Epoch(0), |view| view.epoch);
+    let stored = world.nodes[node]
+        .disk
+        .durable
+        .view
+        .as_ref()
+        .map_or(Epoch(0), |view| view.epoch);
     assert!(
         *epoch == stored,
         "seed {}: V2: n{node} answers in epoch {epoch} with {stored} stored",

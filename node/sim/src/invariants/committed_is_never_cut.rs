@@ -8,8 +8,14 @@ use crate::world::World;
 /// Checked before `node` cuts its log after `index`.
 pub(crate) fn check(world: &World, node: usize, index: Index) {
     let process = world.nodes[node].process.as_ref().expect("it just cut");
-    for entry in process.log.iter().filter(|entry| entry.position.index > index) {
-        let Some(command) = command_of(entry) else { continue };
+    for entry in process
+        .log
+        .iter()
+        .filter(|entry| entry.position.index > index)
+    {
+        let Some(command) = command_of(entry) else {
+            continue;
+        };
         assert!(
             !world.clients.history.contains(&command),
             "seed {}: V6: n{node} cuts {command} at {}, which was committed",

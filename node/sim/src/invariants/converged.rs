@@ -9,9 +9,16 @@ use crate::world::World;
 pub(crate) fn check(world: &World) {
     let seed = world.report.seed;
     let history: BTreeSet<_> = world.clients.history.iter().collect();
-    assert_eq!(history.len(), world.clients.history.len(), "seed {seed}: F4: applied twice");
+    assert_eq!(
+        history.len(),
+        world.clients.history.len(),
+        "seed {seed}: F4: applied twice"
+    );
     for command in &world.clients.acknowledged {
-        assert!(history.contains(command), "seed {seed}: acknowledged {command} is lost");
+        assert!(
+            history.contains(command),
+            "seed {seed}: acknowledged {command} is lost"
+        );
     }
     for (at, node) in world.nodes.iter().enumerate() {
         let process = node.process.as_ref().expect("every node was started again");
