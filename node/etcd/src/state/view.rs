@@ -233,11 +233,11 @@ fn push_event(
     } else {
         EventType::Put
     };
-    let event = Arc::new(Event {
+    let event = Event {
         r#type: kind.into(),
         kv: Some(kv),
         prev_kv,
-    });
+    };
     match revisions.last_mut() {
         Some(last) if last.revision == rev.main => last.events.push(event),
         _ => revisions.push(RevisionEvents {

@@ -1,7 +1,6 @@
 //! One write: the changes of one revision, put into memory and into the engine's batch.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use standby_store::engine::{Batch, Engine};
@@ -39,7 +38,7 @@ pub(crate) struct WriteTxn<'a> {
     base: i64,
     compacted: i64,
     changes: u32,
-    events: Vec<Arc<Event>>,
+    events: Vec<Event>,
 }
 
 impl<'a> WriteTxn<'a> {
@@ -184,11 +183,11 @@ impl<'a> WriteTxn<'a> {
         if self.group.events.is_some() {
             // Decoded again, so that the event holds slices of the record and not of the request.
             let kv = decode(rev, record.clone())?;
-            self.events.push(Arc::new(Event {
+            self.events.push(Event {
                 r#type: kind.into(),
                 kv: Some(kv),
                 prev_kv,
-            }));
+            });
         }
         self.core.recent.push(rev, record);
         Ok(())
