@@ -10,5 +10,6 @@ pub mod disk;
 pub mod engine;
 pub mod limits;
 pub mod log;
+pub mod volume;
 
 pub use disk::{DiskSpace, disk_space};

@@ -47,3 +47,18 @@ pub const SPARE_REQUESTS_MAX: usize = 1;
 
 /// Largest identity or state file that is read.
 pub const SEALED_FILE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// Blocks that the engine keeps in memory.
+pub const ENGINE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Recent writes that the engine keeps in memory before it writes a sorted file.
+pub const ENGINE_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Most that the engine's journals may take.
+pub const ENGINE_JOURNAL_MAX_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Threads of the engine that flush and compact.
+pub const ENGINE_WORKERS: usize = 2;
+
+/// Files that the engine keeps open.
+pub const ENGINE_FILES_MAX: usize = 256;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use super::{Batch, Engine, EngineError, EngineSnapshot, PairIter};
+use super::{Batch, Engine, EngineError, EngineSnapshot, PairIter, is_empty_range};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -20,6 +20,9 @@ pub struct MemoryEngine {
 struct MemorySnapshot(Arc<Map>);
 
 fn range_of(map: &Map, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<(Bytes, Bytes)> {
+    if is_empty_range(from, to) {
+        return Vec::new();
+    }
     map.range::<[u8], _>((from, to))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect()

@@ -4,8 +4,10 @@
 //! An engine is a materialised view of the log. Writes are atomic but durable only after
 //! [`Engine::persist`]; what a crash takes away, the log gives back.
 
+mod fjall;
 mod memory;
 
+pub use self::fjall::{FjallEngine, FjallOptions};
 pub use memory::MemoryEngine;
 
 use std::ops::Bound;
@@ -71,4 +73,16 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Bytes of disk in use.
     fn disk_bytes(&self) -> u64;
+}
+
+/// Whether no key can lie between the bounds, also because they are the wrong way round.
+fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Included(to) | Bound::Excluded(to),
+        ) => from >= to,
+    }
 }

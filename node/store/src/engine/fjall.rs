@@ -1,0 +1,267 @@
+//! The engine of the product: fjall, one keyspace, never synced on the way of a write.
+//!
+//! What is taken care of here, because the library leaves it to its user:
+//! - Reads go through a snapshot: plain reads of the library see a batch that is half applied.
+//! - One keyspace only: a second one that goes idle would keep sealed journals for ever.
+//! - Removal is a rename first: a directory that is half removed would open as a state with holes.
+//! - A write can be halted without end when flushing gets stuck; [`FjallEngine::write_stalled_ms`]
+//!   lets the node's watchdog see it.
+//!
+//! This module never decides when to persist.
+
+use std::fs;
+use std::io;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use fjall::{
+    Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue,
+};
+
+use super::{Batch, Engine, EngineError, EngineSnapshot, Pair, PairIter, is_empty_range};
+use crate::disk::sync_directory;
+use crate::limits::{
+    ENGINE_CACHE_BYTES, ENGINE_FILES_MAX, ENGINE_JOURNAL_MAX_BYTES, ENGINE_MEMTABLE_BYTES,
+    ENGINE_WORKERS,
+};
+
+const KEYSPACE: &str = "state";
+const DOOMED_SUFFIX: &str = ".removed";
+
+/// How the engine uses memory and disk.
+#[derive(Clone, Debug)]
+pub struct FjallOptions {
+    /// Blocks kept in memory, in bytes; filled by reads only.
+    pub cache_bytes: u64,
+    /// Recent writes kept in memory before they go to a sorted file, in bytes.
+    pub memtable_bytes: u64,
+    /// Most that the engine's journals may take, in bytes; at least 64 MiB.
+    pub journal_max_bytes: u64,
+    /// Threads that flush and compact; at least one.
+    pub workers: usize,
+}
+
+impl Default for FjallOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: ENGINE_CACHE_BYTES,
+            memtable_bytes: ENGINE_MEMTABLE_BYTES,
+            journal_max_bytes: ENGINE_JOURNAL_MAX_BYTES,
+            workers: ENGINE_WORKERS,
+        }
+    }
+}
+
+/// fjall behind [`Engine`].
+pub struct FjallEngine {
+    dir: PathBuf,
+    database: Database,
+    keyspace: Keyspace,
+    opened: Instant,
+    /// When the running write began, in milliseconds since opening, plus one; zero without one.
+    writing_since_ms: AtomicU64,
+}
+
+impl std::fmt::Debug for FjallEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FjallEngine")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(error: fjall::Error) -> EngineError {
+    EngineError(Box::new(error))
+}
+
+fn failed_io(error: io::Error) -> EngineError {
+    EngineError(Box::new(error))
+}
+
+fn bytes_of(value: &UserValue) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
+fn pair_of(guard: Guard) -> Result<Pair, EngineError> {
+    let (key, value) = guard.into_inner().map_err(failed)?;
+    Ok((bytes_of(&key), bytes_of(&value)))
+}
+
+fn range_in<'a>(
+    snapshot: &Snapshot,
+    keyspace: &Keyspace,
+    (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+) -> PairIter<'a> {
+    if is_empty_range(from, to) {
+        return Box::new(std::iter::empty());
+    }
+    Box::new(
+        snapshot
+            .range::<&[u8], _>(keyspace, (from, to))
+            .map(pair_of),
+    )
+}
+
+impl FjallEngine {
+    /// Opens the engine in `dir`, making it if it is not there.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened as what an engine left there: [`FjallEngine::destroy`] it
+    /// and fill it again from the log or from a peer.
+    pub fn open(dir: &Path, options: &FjallOptions) -> Result<Self, EngineError> {
+        remove_doomed(dir).map_err(failed_io)?;
+        let database = Database::builder(dir)
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(options.journal_max_bytes)
+            .max_cached_files(Some(ENGINE_FILES_MAX))
+            .worker_threads(options.workers)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(failed)?;
+        let shape = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(options.memtable_bytes)
+                .manual_journal_persist(true)
+        };
+        let keyspace = database.keyspace(KEYSPACE, shape).map_err(failed)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            database,
+            keyspace,
+            opened: Instant::now(),
+            writing_since_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Removes what is in `dir`, whole or not at all. No engine may have it open.
+    ///
+    /// # Errors
+    /// When the file system fails; then it is either all there or gone for [`FjallEngine::open`].
+    pub fn destroy(dir: &Path) -> Result<(), EngineError> {
+        remove_doomed(dir).map_err(failed_io)?;
+        match fs::rename(dir, doomed(dir)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed_io(error)),
+        }
+        if let Some(parent) = dir.parent() {
+            sync_directory(parent).map_err(failed_io)?;
+        }
+        remove_doomed(dir).map_err(failed_io)
+    }
+
+    /// For how long the running write has been going on, in milliseconds; zero without one. The
+    /// library halts writes while flushing does not keep up: minutes mean that it is stuck.
+    #[must_use]
+    pub fn write_stalled_ms(&self) -> u64 {
+        match self.writing_since_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now_ms().saturating_sub(since),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
+    }
+}
+
+fn doomed(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(DOOMED_SUFFIX);
+    PathBuf::from(name)
+}
+
+fn remove_doomed(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(doomed(dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Engine for FjallEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        let value = self
+            .database
+            .snapshot()
+            .get(&self.keyspace, key)
+            .map_err(failed)?;
+        Ok(value.as_ref().map(bytes_of))
+    }
+
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
+        range_in(&self.database.snapshot(), &self.keyspace, (from, to))
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        let mut inner = self.database.batch();
+        for (key, value) in batch.changes {
+            match value {
+                Some(value) => inner.insert(&self.keyspace, &*key, &*value),
+                None => inner.remove(&self.keyspace, &*key),
+            }
+        }
+        self.writing_since_ms
+            .store(self.now_ms(), Ordering::Relaxed);
+        let outcome = inner.commit();
+        self.writing_since_ms.store(0, Ordering::Relaxed);
+        outcome.map_err(failed)
+    }
+
+    fn persist(&self) -> Result<(), EngineError> {
+        self.database.persist(PersistMode::SyncAll).map_err(failed)
+    }
+
+    fn snapshot(&self) -> Box<dyn EngineSnapshot> {
+        let snapshot = self.database.snapshot();
+        Box::new(FjallSnapshot {
+            snapshot,
+            keyspace: self.keyspace.clone(),
+        })
+    }
+
+    fn clear(&self) -> Result<(), EngineError> {
+        // The journal first: what it still holds unwritten must not come back after the clearing.
+        self.persist()?;
+        self.keyspace.clear().map_err(failed)?;
+        self.persist()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        allocated_bytes(&self.dir)
+    }
+}
+
+struct FjallSnapshot {
+    snapshot: Snapshot,
+    keyspace: Keyspace,
+}
+
+impl EngineSnapshot for FjallSnapshot {
+    fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
+        range_in(&self.snapshot, &self.keyspace, (from, to))
+    }
+}
+
+/// Bytes that the files below `dir` really take (journals are sparse). A file that vanishes on the
+/// way, by a compaction, counts nothing.
+fn allocated_bytes(dir: &Path) -> u64 {
+    const BLOCK_BYTES: u64 = 512;
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    let mut total = 0;
+    for entry in entries.flatten() {
+        total += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => allocated_bytes(&entry.path()),
+            Ok(metadata) => metadata.blocks() * BLOCK_BYTES,
+            Err(_) => 0,
+        };
+    }
+    total
+}

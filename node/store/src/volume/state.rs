@@ -1,0 +1,49 @@
+//! The adopted view and the addresses that came with it, so that a restarted node finds its primary
+//! while no operator runs.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use standby_core::View;
+
+use super::VolumeError;
+use super::sealed::{self, Kind};
+
+const KIND: Kind = Kind {
+    magic: "standby-state",
+    version: 1,
+};
+
+/// Where a node of the cluster can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerAddress {
+    /// The pod's name.
+    pub name: String,
+    /// Host and port for other nodes.
+    pub peer: String,
+    /// URL for clients.
+    pub client_url: String,
+}
+
+/// The adopted view, and what came with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredView {
+    /// The view with the highest epoch that was adopted (V2).
+    pub view: View,
+    /// All nodes of the cluster.
+    pub peers: Vec<PeerAddress>,
+    /// URL that always leads clients to the primary.
+    pub client_url: String,
+}
+
+impl StoredView {
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, VolumeError> {
+        sealed::read(KIND, path)
+    }
+
+    pub(super) fn write(&self, dir: &Path, name: &str) -> Result<(), VolumeError> {
+        sealed::write(KIND, dir, name, self)
+    }
+}
