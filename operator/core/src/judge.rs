@@ -1,0 +1,502 @@
+//! What the facts say about the primary, the synchronous nodes and the candidates. Verdicts are
+//! values with their reasons in words; what to do about them is decided in [`crate::plan`].
+
+use std::fmt;
+
+use standby_core::{Micros, NodeId, View};
+
+use crate::observe::{
+    LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
+};
+
+/// Why a primary counts as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailureReason {
+    /// Its pod does not exist.
+    PodGone,
+    /// Kubernetes says its container has ended.
+    ContainerTerminated,
+    /// Its process restarted: primacy belongs to a run (V3).
+    Restarted,
+    /// Another volume stands under its name.
+    VolumeReplaced,
+    /// Operator and synchronous node have both lost it, or the operator has in a view in which
+    /// nothing can be acknowledged.
+    Unreachable,
+    /// Its commits do not move although writes wait.
+    WritePathStuck,
+    /// It refuses its role.
+    InDoubt,
+    /// It stepped down and nobody is left to take over.
+    SteppedDown,
+    /// A person asked for it.
+    Requested,
+    /// It asked for a switchover (V8).
+    Handover,
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How the primary of the recorded view is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Primary {
+    /// In its role.
+    Fine,
+    /// Has not adopted the view yet.
+    Adopting {
+        /// In words.
+        why: String,
+    },
+    /// Lost by the operator alone, which is no failure.
+    Suspected {
+        /// In words.
+        why: String,
+    },
+    /// In its role, but wants or ought to be relieved of it.
+    Leaving {
+        /// In words.
+        why: String,
+    },
+    /// Stepped down within the epoch.
+    SteppedDown {
+        /// The synchronous nodes have everything.
+        drained: bool,
+    },
+    /// Failed.
+    Failed {
+        /// The rule.
+        reason: FailureReason,
+        /// In words.
+        why: String,
+    },
+}
+
+fn failed(reason: FailureReason, why: impl Into<String>) -> Primary {
+    Primary::Failed {
+        reason,
+        why: why.into(),
+    }
+}
+
+/// Judges the primary of `view`.
+#[must_use]
+pub fn primary(observation: &Observation, view: &View) -> Primary {
+    let name = &view.primary.name;
+    let Some(facts) = observation.node(name) else {
+        return failed(FailureReason::PodGone, format!("pod {name} does not exist"));
+    };
+    if let Some(report) = facts.live() {
+        return reporting_primary(observation, view, facts, report);
+    }
+    let Some(pod) = &facts.pod else {
+        return failed(FailureReason::PodGone, format!("pod {name} does not exist"));
+    };
+    if pod.over || pod.container.ended {
+        let why = format!(
+            "Kubernetes reports the container of {name} as terminated ({})",
+            pod.container.ended_why
+        );
+        return failed(FailureReason::ContainerTerminated, why);
+    }
+    let loss = match &facts.stream {
+        Stream::Lost(loss) => format!("operator: {loss}"),
+        Stream::Alive => {
+            return Primary::Adopting {
+                why: format!("waiting for a first report of {name}"),
+            };
+        }
+        Stream::None => "operator: it has no address".to_owned(),
+    };
+    unreachable_primary(observation, view, &loss)
+}
+
+/// The operator cannot reach it. Who else?
+fn unreachable_primary(observation: &Observation, view: &View, loss: &str) -> Primary {
+    let name = &view.primary.name;
+    if !view.can_acknowledge() {
+        let why = format!(
+            "{name} is lost ({loss}), and in epoch {} nothing can be acknowledged, so the \
+             operator's word is enough",
+            view.epoch
+        );
+        return failed(FailureReason::Unreachable, why);
+    }
+    let mut words = vec![loss.to_owned()];
+    let mut confirmed = false;
+    for node in &view.synchronous {
+        let Some(report) = observation.live(node) else {
+            words.push(format!("{}: cannot be asked", node.name));
+            continue;
+        };
+        let link = report.link.unwrap_or_default();
+        let confirms = link_lost(observation, &link);
+        if confirms {
+            confirmed = true;
+        }
+        words.push(format!("{}: {}", node.name, link_in_words(&link)));
+        if !confirms && link.commits_stuck >= observation.cluster.write_stuck {
+            let why = format!(
+                "{name} cannot be reached and its commits have not moved for {} ms, as {} sees them",
+                link.commits_stuck.as_millis(),
+                node.name
+            );
+            return failed(FailureReason::WritePathStuck, why);
+        }
+    }
+    let words = words.join("; ");
+    if confirmed {
+        failed(
+            FailureReason::Unreachable,
+            format!("{name} is lost ({words})"),
+        )
+    } else if view.alone {
+        Primary::Suspected {
+            why: format!(
+                "{name} is lost ({words}); it acknowledges alone, nobody else has everything"
+            ),
+        }
+    } else {
+        Primary::Suspected {
+            why: format!("only the operator has lost {name} ({words}): that is no failure"),
+        }
+    }
+}
+
+/// Whether a synchronous node has lost the primary.
+fn link_lost(observation: &Observation, link: &PrimaryLink) -> bool {
+    let thresholds = &observation.cluster.thresholds;
+    match link.state {
+        LinkState::Refused | LinkState::NotPrimary => true,
+        LinkState::Silent => {
+            link.silent >= thresholds.silence_max
+                || (link.silent >= thresholds.silence_min && link.phi >= thresholds.phi)
+        }
+        LinkState::Up | LinkState::Unknown => false,
+    }
+}
+
+fn link_in_words(link: &PrimaryLink) -> String {
+    match link.state {
+        LinkState::Up => "hears it".into(),
+        LinkState::Silent => {
+            format!(
+                "silent for {} ms (phi {:.1})",
+                link.silent.as_millis(),
+                link.phi
+            )
+        }
+        LinkState::Refused => "connection refused".into(),
+        LinkState::NotPrimary => "says that it is not primary".into(),
+        LinkState::Unknown => "says nothing of it".into(),
+    }
+}
+
+/// It reports. What does it say?
+fn reporting_primary(
+    observation: &Observation,
+    view: &View,
+    facts: &NodeFacts,
+    report: &NodeReport,
+) -> Primary {
+    let name = &view.primary.name;
+    if report.node != view.primary {
+        let why = format!(
+            "{name} runs on volume {}, the view names {}",
+            report.node.volume, view.primary.volume
+        );
+        return failed(FailureReason::VolumeReplaced, why);
+    }
+    if !report.doubt.is_empty() {
+        let why = format!("{name} refuses its role: {}", report.doubt);
+        return failed(FailureReason::InDoubt, why);
+    }
+    if report.epoch() < view.epoch {
+        let why = format!(
+            "{name} has adopted epoch {} and not yet {}",
+            report.epoch(),
+            view.epoch
+        );
+        return Primary::Adopting { why };
+    }
+    match report.role {
+        NodeRole::Restarted => {
+            return failed(
+                FailureReason::Restarted,
+                format!("the process of {name} restarted in epoch {}", view.epoch),
+            );
+        }
+        NodeRole::SteppedDown => {
+            return Primary::SteppedDown {
+                drained: report.drained,
+            };
+        }
+        NodeRole::Unassigned | NodeRole::Follower => {
+            let why = format!("{name} does not call itself primary yet");
+            return Primary::Adopting { why };
+        }
+        NodeRole::Primary => {}
+    }
+    if let Some(why) = stuck(observation, view, report) {
+        return failed(FailureReason::WritePathStuck, why);
+    }
+    leaving(observation, facts, report).map_or(Primary::Fine, |why| Primary::Leaving { why })
+}
+
+/// Whether the primary itself says that its disk holds up the writes.
+fn stuck(observation: &Observation, view: &View, report: &NodeReport) -> Option<String> {
+    let limit = observation.cluster.write_stuck;
+    let stall = report.stall.as_ref()?;
+    if stall.local_disk && stall.waiting >= limit && !view.synchronous.is_empty() {
+        return Some(format!(
+            "writes on {} have waited for its own disk for {} ms",
+            report.node.name,
+            stall.waiting.as_millis()
+        ));
+    }
+    None
+}
+
+/// Why a node that works ought to give up its role.
+fn leaving(observation: &Observation, facts: &NodeFacts, report: &NodeReport) -> Option<String> {
+    let name = &report.node.name;
+    if report.wants_handover {
+        return Some(format!("{name} is told to end and asks for a switchover"));
+    }
+    if facts
+        .pod
+        .as_ref()
+        .is_some_and(|pod| pod.deleting_since.is_some())
+    {
+        return Some(format!("pod {name} is being deleted"));
+    }
+    if !observation.wanted(name) {
+        return Some(format!("{name} is above spec.instances"));
+    }
+    if let (Some(order), Some(view)) = (&observation.cluster.promote, observation.view())
+        && order.epoch == view.epoch
+        && view.synchronous.iter().any(|node| node.name == order.node)
+    {
+        return Some(format!(
+            "a person asked for {} in epoch {}",
+            order.node, order.epoch
+        ));
+    }
+    None
+}
+
+/// How a synchronous node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Acknowledges.
+    Fine,
+    /// Only one of operator and primary has lost it, which is no failure.
+    Suspected {
+        /// In words.
+        why: String,
+    },
+    /// Works, but will leave: replace it, without hurry.
+    Leaving {
+        /// In words.
+        why: String,
+    },
+    /// Failed: writes wait for it in vain.
+    Failed {
+        /// In words.
+        why: String,
+    },
+}
+
+/// Judges a synchronous node, by the operator's stream and the primary's link to it.
+#[must_use]
+pub fn synchronous(observation: &Observation, primary: &NodeReport, node: &NodeId) -> Synchronous {
+    let name = &node.name;
+    let Some(facts) = observation.node(name) else {
+        return Synchronous::Failed {
+            why: format!("pod {name} does not exist"),
+        };
+    };
+    let peer = primary.peer(node);
+    let heard_by_primary = peer.is_some_and(|peer| peer_alive(observation, peer));
+    if let Some(report) = facts.live() {
+        if report.node != *node {
+            let why = format!(
+                "{name} runs on volume {}, the view names {}",
+                report.node.volume, node.volume
+            );
+            return Synchronous::Failed { why };
+        }
+        if !report.doubt.is_empty() {
+            return Synchronous::Failed {
+                why: format!("{name} refuses: {}", report.doubt),
+            };
+        }
+    }
+    if holds_up_writes(observation, primary, node) {
+        let why = format!("writes on {} wait for {name} in vain", primary.node.name);
+        return Synchronous::Failed { why };
+    }
+    if !heard_by_primary {
+        let by_primary = format!("{} has lost {name}", primary.node.name);
+        if let Some(gone) = gone_for_operator(facts) {
+            return Synchronous::Failed {
+                why: format!("{by_primary}; {gone}"),
+            };
+        }
+        if let Some(link) = facts.live().and_then(|report| report.link.as_ref())
+            && link_lost(observation, link)
+        {
+            let why = format!(
+                "{by_primary}, and {name} has lost it: {}",
+                link_in_words(link)
+            );
+            return Synchronous::Failed { why };
+        }
+        return Synchronous::Suspected { why: by_primary };
+    }
+    if let Some(gone) = gone_for_operator(facts) {
+        return Synchronous::Suspected {
+            why: format!("only the operator has lost {name}: {gone}"),
+        };
+    }
+    if facts
+        .pod
+        .as_ref()
+        .is_some_and(|pod| pod.deleting_since.is_some())
+    {
+        return Synchronous::Leaving {
+            why: format!("pod {name} is being deleted"),
+        };
+    }
+    if !observation.wanted(name) {
+        return Synchronous::Leaving {
+            why: format!("{name} is above spec.instances"),
+        };
+    }
+    Synchronous::Fine
+}
+
+/// Why the operator cannot reach a node; none while it can.
+fn gone_for_operator(facts: &NodeFacts) -> Option<String> {
+    if facts.live().is_some() {
+        return None;
+    }
+    match (&facts.pod, &facts.stream) {
+        (None, _) => Some("its pod does not exist".into()),
+        (Some(pod), _) if pod.over || pod.container.ended => Some(format!(
+            "its container has terminated ({})",
+            pod.container.ended_why
+        )),
+        (_, Stream::Lost(loss)) => Some(format!("operator: {loss}")),
+        (_, Stream::None) => Some("it has no address".into()),
+        (_, Stream::Alive) => None,
+    }
+}
+
+/// Whether the primary hears a follower well enough to wait for it.
+#[must_use]
+pub fn peer_alive(observation: &Observation, peer: &Peer) -> bool {
+    peer.connected && peer.silent < observation.cluster.thresholds.silence_max
+}
+
+/// Whether writes have waited for exactly this node longer than a stuck write path may last.
+#[must_use]
+pub fn holds_up_writes(observation: &Observation, primary: &NodeReport, node: &NodeId) -> bool {
+    stalled_by(primary, node).is_some_and(|waiting| waiting >= observation.cluster.write_stuck)
+}
+
+/// For how long writes have waited for this node.
+#[must_use]
+pub fn stalled_by(primary: &NodeReport, node: &NodeId) -> Option<Micros> {
+    let stall = primary.stall.as_ref()?;
+    (!stall.local_disk && stall.nodes.contains(node)).then_some(stall.waiting)
+}
+
+/// Whether a node could be promoted now without losing anything, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CandidateVerdict {
+    /// The pod's name.
+    pub name: String,
+    /// The node, when its volume is known.
+    pub node: Option<NodeId>,
+    /// It could.
+    pub promotable: bool,
+    /// Why, or why not; one line.
+    pub why: String,
+}
+
+/// Judges every node there is, in order of their names.
+#[must_use]
+pub fn candidates(observation: &Observation) -> Vec<CandidateVerdict> {
+    let Some(view) = observation.view() else {
+        return observation
+            .nodes
+            .keys()
+            .map(|name| CandidateVerdict {
+                name: name.clone(),
+                node: None,
+                promotable: false,
+                why: "no view is recorded yet".into(),
+            })
+            .collect();
+    };
+    observation
+        .nodes
+        .iter()
+        .map(|(name, facts)| candidate(view, name, facts))
+        .collect()
+}
+
+fn candidate(view: &View, name: &str, facts: &NodeFacts) -> CandidateVerdict {
+    let verdict = |node: Option<&NodeId>, promotable: bool, why: String| CandidateVerdict {
+        name: name.to_owned(),
+        node: node.cloned(),
+        promotable,
+        why,
+    };
+    let recorded = view.complete.iter().find(|node| node.name == name);
+    let Some(report) = facts.live() else {
+        let why = gone_for_operator(facts).unwrap_or_else(|| "it has not reported yet".into());
+        return verdict(recorded, false, why);
+    };
+    let node = Some(&report.node);
+    if !view.complete.contains(&report.node) {
+        let why = match recorded {
+            Some(was) => format!(
+                "it runs on volume {}; the one with every acknowledged write was {}",
+                report.node.volume, was.volume
+            ),
+            None => format!(
+                "it may lack acknowledged writes: not complete in epoch {}",
+                view.epoch
+            ),
+        };
+        return verdict(node, false, why);
+    }
+    if !report.doubt.is_empty() {
+        return verdict(node, false, format!("it refuses: {}", report.doubt));
+    }
+    if report.epoch() > view.epoch {
+        let why = format!(
+            "it has adopted epoch {}, above the recorded one",
+            report.epoch()
+        );
+        return verdict(node, false, why);
+    }
+    if report.node == view.primary {
+        let why = match report.role {
+            NodeRole::Restarted => "it was primary, has restarted and has every acknowledged write",
+            NodeRole::SteppedDown => "it stepped down and has every acknowledged write",
+            _ => "it is primary",
+        };
+        return verdict(node, true, why.into());
+    }
+    let why = format!(
+        "it has every acknowledged write (complete in epoch {})",
+        view.epoch
+    );
+    verdict(node, true, why)
+}

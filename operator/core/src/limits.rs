@@ -1,0 +1,51 @@
+//! Every threshold and bound the planner uses, with its unit. What users may change stands in the
+//! resource's `spec.failover`; this module holds the defaults of the rest and never decides.
+
+/// Silence shorter than this never counts as loss, in milliseconds: pauses of half a second and
+/// jitter of 300 ms are a living node.
+pub const SILENCE_MIN_MS: u64 = 1_500;
+/// Silence longer than this is loss, whatever the detector has learnt, in milliseconds.
+pub const SILENCE_MAX_MS: u64 = 10_000;
+/// Suspicion level at which a silent stream is lost: a false alarm in 10^8 beats.
+pub const PHI_LOST: f64 = 8.0;
+/// How often a node is asked for a report unless the spec says otherwise, in milliseconds.
+pub const PING_MS: u64 = 500;
+/// Intervals the detector remembers.
+pub const DETECTOR_SAMPLES_MAX: usize = 100;
+/// The least deviation the detector assumes, in milliseconds: a perfectly regular stream must not
+/// make it nervous.
+pub const DETECTOR_DEVIATION_MIN_MS: f64 = 100.0;
+/// Writes that wait so long without the commit index moving mean a stuck disk, in milliseconds.
+pub const WRITE_STUCK_MS: u64 = 5_000;
+/// A container is taken for the one that holds a role only after it has been seen running this long
+/// after the role was first reported, in milliseconds. Kubernetes reports containers late; this is
+/// far longer than it needs.
+pub const CONTAINER_SETTLED_MS: u64 = 10_000;
+/// How long a failed primary without a successor keeps its address, in milliseconds. Taking it out
+/// costs the next change of the slice up to a second.
+pub const BLOCKED_BEFORE_WITHDRAWN_MS: u64 = 1_000;
+/// How long a drained report is waited for after a step-down before the synchronous node is promoted
+/// without it, in milliseconds.
+pub const DRAIN_MAX_MS: u64 = 5_000;
+/// `durability: Available`: how long a replacement may take to get everything before the primary goes
+/// alone, in milliseconds.
+pub const ALONE_AFTER_MS: u64 = 5_000;
+/// The most nodes a primary is told to wait for at once. The first that has everything is taken.
+pub const AWAIT_NODES_MAX: usize = 3;
+/// A node that lags by more entries than this is not waited for while writes are going.
+pub const HEAL_LAG_ENTRIES_MAX: u64 = 10_000;
+/// An awaited node that has not acknowledged for so long while writes wait breaks the promise, in
+/// milliseconds.
+pub const AWAITED_STALLED_MS: u64 = 1_500;
+/// A pod that is being deleted on a host that does not answer is removed by force after this, in
+/// milliseconds.
+pub const POD_TERMINATING_MAX_MS: u64 = 60_000;
+/// Failovers kept in the status.
+pub const HISTORY_MAX: usize = 10;
+/// The planner runs at least this often, in milliseconds, even if nothing happens.
+pub const REPLAN_MAX_MS: u64 = 15_000;
+/// The planner's shortest pause between two looks that only time brings about, in milliseconds.
+pub const REPLAN_MIN_MS: u64 = 50;
+/// How long a node may take to adopt a view it was told before the status calls it stalled, in
+/// milliseconds.
+pub const ADOPT_MAX_MS: u64 = 10_000;

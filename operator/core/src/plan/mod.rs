@@ -1,0 +1,367 @@
+//! From an observation to what shall be done, and why. A plan is a printable value: everything an
+//! operator does to a cluster stands in it first, with its reason.
+//!
+//! Nothing here talks to anybody or reads a clock.
+
+mod nodes;
+mod situation;
+mod steps;
+mod table;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use standby_core::{Epoch, Micros, NodeId, View, ViewChange};
+
+use crate::judge::{self, CandidateVerdict, FailureReason};
+use crate::limits;
+use crate::memory::{Failover, Memory};
+use crate::observe::Observation;
+
+pub use situation::{Situation, situation};
+pub use table::Phase;
+
+/// Why a view is recorded although no rule lets it follow the recorded one (V10).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// The highest epoch that nodes reported.
+    pub above: Epoch,
+    /// The nodes that reported, and what; one line.
+    pub evidence: String,
+}
+
+/// What a view is recorded on top of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Nothing: there must be no view object.
+    Nothing,
+    /// This recorded view, and no other.
+    View(View),
+    /// Nothing, or something older than the nodes have: every node was asked (V10).
+    Nodes {
+        /// What is recorded, if anything.
+        recorded: Option<View>,
+        /// The proof.
+        recovery: Recovery,
+    },
+}
+
+/// One thing to do.
+#[allow(clippy::large_enum_variant, reason = "a handful per plan, made once")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Record a view, by compare-and-swap on what it is based on.
+    RecordView {
+        /// The view.
+        next: View,
+        /// What must be recorded at that moment.
+        basis: Basis,
+    },
+    /// Tell every node the recorded view. Idempotent; sent again only when it changed.
+    Push {
+        /// The nodes the primary shall wait for (V4).
+        await_nodes: BTreeSet<NodeId>,
+        /// The earlier primaries are proven stopped (V5).
+        previous_stopped: bool,
+    },
+    /// Relieve the primary (V8). Idempotent.
+    StepDown {
+        /// The primary.
+        node: String,
+        /// The epoch it applies to.
+        epoch: Epoch,
+    },
+    /// Let the read-write Service lead to this node. Idempotent.
+    Announce {
+        /// The pod.
+        node: String,
+        /// Its address.
+        address: String,
+    },
+    /// Let the read-write Service lead nowhere. Idempotent.
+    Withdraw,
+    /// Make the claim of a node.
+    CreateClaim {
+        /// The node.
+        node: String,
+    },
+    /// Make the pod of a node.
+    CreatePod {
+        /// The node.
+        node: String,
+    },
+    /// Delete a pod.
+    DeletePod {
+        /// The node.
+        node: String,
+        /// Exactly this pod object.
+        uid: String,
+        /// Without waiting for its host.
+        force: bool,
+    },
+    /// Delete a claim.
+    DeleteClaim {
+        /// The node.
+        node: String,
+    },
+    /// Write the role into a pod's labels.
+    LabelPod {
+        /// The node.
+        node: String,
+        /// The role.
+        role: &'static str,
+    },
+    /// Deletion: keep the volumes of these nodes.
+    RetainClaims {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Deletion: let go of the view and the cluster's objects.
+    Release,
+}
+
+impl Action {
+    /// Whether this belongs to the hot path of a failover.
+    #[must_use]
+    pub fn is_hot(&self) -> bool {
+        matches!(
+            self,
+            Self::RecordView { .. }
+                | Self::Push { .. }
+                | Self::StepDown { .. }
+                | Self::Announce { .. }
+                | Self::Withdraw
+        )
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RecordView { next, .. } => {
+                let names: Vec<&str> = next.complete.iter().map(|n| n.name.as_str()).collect();
+                write!(f, "record {next} complete [{}]", names.join(", "))
+            }
+            Self::Push {
+                await_nodes,
+                previous_stopped,
+            } => {
+                let names: Vec<&str> = await_nodes.iter().map(|n| n.name.as_str()).collect();
+                write!(f, "push, await [{}]", names.join(", "))?;
+                if *previous_stopped {
+                    f.write_str(", previous primary stopped")?;
+                }
+                Ok(())
+            }
+            Self::StepDown { node, epoch } => write!(f, "step down {node} in epoch {epoch}"),
+            Self::Announce { node, address } => write!(f, "announce {node} at {address}"),
+            Self::Withdraw => f.write_str("withdraw the read-write address"),
+            Self::CreateClaim { node } => write!(f, "create claim {node}"),
+            Self::CreatePod { node } => write!(f, "create pod {node}"),
+            Self::DeletePod { node, force, .. } => {
+                write!(
+                    f,
+                    "delete pod {node}{}",
+                    if *force { " by force" } else { "" }
+                )
+            }
+            Self::DeleteClaim { node } => write!(f, "delete claim {node}"),
+            Self::LabelPod { node, role } => write!(f, "label pod {node} {role}"),
+            Self::RetainClaims { nodes } => write!(f, "retain claims {}", nodes.join(", ")),
+            Self::Release => f.write_str("release the view and the cluster"),
+        }
+    }
+}
+
+/// An action and its reason in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What.
+    pub action: Action,
+    /// Why.
+    pub why: String,
+}
+
+/// Something worth an Event. The shell sends each once, until the topic's text changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The Event's reason, one word.
+    pub reason: &'static str,
+    /// Type `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// The Event's text.
+    pub message: String,
+}
+
+/// What shall be done about one cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Where the cluster stands.
+    pub phase: Phase,
+    /// Why it stands there.
+    pub why: String,
+    /// What to do, in this order; after a recorded view the rest is void and planned anew.
+    pub actions: Vec<Planned>,
+    /// What to tell.
+    pub notices: Vec<Notice>,
+    /// Who could be promoted now.
+    pub candidates: Vec<CandidateVerdict>,
+    /// Look again after so long even if nothing happens.
+    pub requeue_after: Micros,
+}
+
+impl Plan {
+    fn new(situation: &Situation) -> Self {
+        Self {
+            phase: situation.phase,
+            why: situation.why.clone(),
+            actions: Vec::new(),
+            notices: Vec::new(),
+            candidates: Vec::new(),
+            requeue_after: Micros::from_millis(limits::REPLAN_MAX_MS),
+        }
+    }
+
+    fn act(&mut self, action: Action, why: impl Into<String>) {
+        self.actions.push(Planned {
+            action,
+            why: why.into(),
+        });
+    }
+
+    fn tell(&mut self, reason: &'static str, warning: bool, message: impl Into<String>) {
+        self.notices.push(Notice {
+            reason,
+            warning,
+            message: message.into(),
+        });
+    }
+
+    /// Time alone will change the plan after `wait`.
+    fn look_again(&mut self, wait: Micros) {
+        let wait = wait.max(Micros::from_millis(limits::REPLAN_MIN_MS));
+        self.requeue_after = self.requeue_after.min(wait);
+    }
+
+    /// Looks again when something timed has held for `limit`, if it has not yet.
+    fn look_when(&mut self, held: Micros, limit: Micros) {
+        if held < limit {
+            self.look_again(limit.since(held));
+        }
+    }
+
+    /// The view to be recorded, if any.
+    #[must_use]
+    pub fn view_to_record(&self) -> Option<(&View, &Basis)> {
+        self.actions
+            .iter()
+            .find_map(|planned| match &planned.action {
+                Action::RecordView { next, basis } => Some((next, basis)),
+                _ => None,
+            })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.phase, self.why)?;
+        for planned in &self.actions {
+            writeln!(f, "- {}", planned.action)?;
+            writeln!(f, "    because {}", planned.why)?;
+        }
+        for notice in &self.notices {
+            let kind = if notice.warning { "Warning" } else { "Normal" };
+            writeln!(f, "! {kind} {}: {}", notice.reason, notice.message)?;
+        }
+        for verdict in &self.candidates {
+            let mark = if verdict.promotable { "+" } else { "-" };
+            writeln!(f, "{mark} {}: {}", verdict.name, verdict.why)?;
+        }
+        Ok(())
+    }
+}
+
+/// What may be recorded on top of `basis`, checked once more right before writing.
+pub fn check_record(basis: &Basis, next: &View) -> Result<ViewChange, standby_core::ViewError> {
+    match basis {
+        Basis::Nothing => next.check_first().map(|()| ViewChange::First),
+        Basis::View(view) => view.check_successor(next),
+        Basis::Nodes { recovery, recorded } => {
+            next.check()?;
+            let highest = recorded
+                .as_ref()
+                .map_or(recovery.above, |v| recovery.above.max(v.epoch));
+            if next.epoch <= highest || next.can_acknowledge() {
+                return Err(standby_core::ViewError::EpochNotNext {
+                    must: highest.next(),
+                    given: next.epoch,
+                });
+            }
+            Ok(ViewChange::Promoted)
+        }
+    }
+}
+
+/// Plans for one cluster at `now`. `memory` must have taken in the observation already
+/// ([`Memory::observe`]); what the plan itself starts timing is noted in it.
+#[must_use]
+pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan {
+    let situation = situation(observation, memory, now);
+    note_times(observation, memory, &situation, now);
+    let mut plan = Plan::new(&situation);
+    plan.candidates = judge::candidates(observation);
+    steps::hot(observation, memory, &situation, now, &mut plan);
+    nodes::plan(observation, &situation, now, &mut plan);
+    plan
+}
+
+/// Starts and stops the clocks of what is timed.
+fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situation, now: Micros) {
+    let Some(view) = observation.view() else {
+        return;
+    };
+    let epoch = view.epoch;
+    let failed = situation.failure.is_some();
+    memory.primary_failed.note(failed, epoch, now);
+    memory
+        .synchronous_missing
+        .note(situation.missing_synchronous, epoch, now);
+    memory
+        .adopting
+        .note(situation.phase == Phase::Adopting, epoch, now);
+    memory
+        .stepped_down
+        .note(situation.stepped_down.is_some(), epoch, now);
+    if let (Phase::FailingOver | Phase::HandingOver, Some(target)) =
+        (situation.phase, &situation.promote)
+    {
+        let (reason, why) = match &situation.failure {
+            Some(failure) => (failure.reason, failure.why.clone()),
+            None => (FailureReason::Handover, situation.why.clone()),
+        };
+        let last_heard = observation
+            .node(&view.primary.name)
+            .and_then(|facts| facts.report.as_ref())
+            .map(|report| report.at);
+        memory.failover_decided(Failover {
+            from: epoch,
+            reason,
+            why,
+            old: view.primary.name.clone(),
+            new: target.name.clone(),
+            last_heard,
+            detected: memory.primary_failed.since().unwrap_or(now),
+            recorded: None,
+            promoted: None,
+            announced: None,
+            synchronous: None,
+        });
+    }
+}

@@ -1,0 +1,206 @@
+//! The state table of failover, establishing and switchover: every state a cluster can be in, what
+//! leads out of it, and for whom it waits. The state is derived from the recorded view and the
+//! reports at every look, never kept, so that another operator goes on from wherever this one
+//! stopped.
+
+use std::fmt;
+
+/// Where a cluster stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The recorded view could not be read yet.
+    ViewUnknown,
+    /// No view, and not every node has said that its volume never had one.
+    AwaitingNodes,
+    /// No view, and every volume is new: the first one is recorded now.
+    FirstView,
+    /// Nodes have adopted more than is recorded, and all of them report: continued above the highest.
+    Recovering,
+    /// Nodes have adopted more than is recorded, and somebody cannot be asked (V10).
+    RecoveryBlocked,
+    /// The primary has not adopted its view yet.
+    Adopting,
+    /// The view has no synchronous node: one is being established (V4).
+    Establishing,
+    /// Writes are acknowledged by two.
+    Healthy,
+    /// Writes are acknowledged by one (V7).
+    Alone,
+    /// A synchronous node has failed or is leaving: a replacement is being established.
+    ReplacingSynchronous,
+    /// The primary waits in vain for a node it was promised: only a new epoch ends that.
+    EndingPromise,
+    /// The primary is being relieved (V8).
+    HandingOver,
+    /// Only the operator has lost the primary.
+    Suspected,
+    /// The primary has failed and a complete node is reachable: promoted now.
+    FailingOver,
+    /// The primary has failed and no complete node can be reached.
+    FailoverBlocked,
+    /// The primary has failed; `failover.mode: Manual` waits for a person.
+    AwaitingPerson,
+    /// The cluster is being deleted.
+    Deleting,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 17] = [
+        Self::ViewUnknown,
+        Self::AwaitingNodes,
+        Self::FirstView,
+        Self::Recovering,
+        Self::RecoveryBlocked,
+        Self::Adopting,
+        Self::Establishing,
+        Self::Healthy,
+        Self::Alone,
+        Self::ReplacingSynchronous,
+        Self::EndingPromise,
+        Self::HandingOver,
+        Self::Suspected,
+        Self::FailingOver,
+        Self::FailoverBlocked,
+        Self::AwaitingPerson,
+        Self::Deleting,
+    ];
+
+    /// What leads out, towards [`Phase::Healthy`] or the end: the event, and the phase it leads to.
+    /// A fault leads from any phase to one that its judgement names, and is not listed.
+    #[must_use]
+    pub fn exits(self) -> &'static [(&'static str, Self)] {
+        match self {
+            Self::ViewUnknown => &[
+                ("the API answers: no view", Self::AwaitingNodes),
+                ("the API answers: a view", Self::Adopting),
+            ],
+            Self::AwaitingNodes => &[
+                ("every node reports a new volume", Self::FirstView),
+                ("a node reports a view", Self::RecoveryBlocked),
+            ],
+            Self::FirstView | Self::Recovering => &[("the view is recorded", Self::Adopting)],
+            Self::RecoveryBlocked => &[("the missing nodes report", Self::Recovering)],
+            Self::Adopting => &[
+                (
+                    "the primary of a view without synchronous nodes is in its role",
+                    Self::Establishing,
+                ),
+                (
+                    "the primary of a view with synchronous nodes is in its role",
+                    Self::Healthy,
+                ),
+                ("the primary of an alone view is in its role", Self::Alone),
+                ("the primary fails", Self::FailingOver),
+            ],
+            Self::Establishing => &[
+                (
+                    "a node is complete and recorded as synchronous",
+                    Self::Adopting,
+                ),
+                (
+                    "durability: Available, and nobody completes",
+                    Self::Adopting,
+                ),
+            ],
+            Self::Healthy => &[("the synchronous node leaves", Self::ReplacingSynchronous)],
+            Self::Alone => &[(
+                "a node is complete and recorded as synchronous",
+                Self::Adopting,
+            )],
+            Self::ReplacingSynchronous => &[
+                ("a replacement is complete and recorded", Self::Adopting),
+                ("the node returns", Self::Healthy),
+                (
+                    "durability: Available, and nobody completes",
+                    Self::Adopting,
+                ),
+            ],
+            Self::EndingPromise => &[("the same nodes are recorded anew", Self::Adopting)],
+            Self::HandingOver => &[
+                (
+                    "it has drained, or the limit has passed: promoted",
+                    Self::Adopting,
+                ),
+                (
+                    "the synchronous node fails before the step-down",
+                    Self::ReplacingSynchronous,
+                ),
+            ],
+            Self::Suspected => &[
+                ("the stream returns", Self::Healthy),
+                ("the synchronous node confirms the loss", Self::FailingOver),
+            ],
+            Self::FailingOver => &[("the promotion is recorded", Self::Adopting)],
+            Self::FailoverBlocked => &[("a complete node is reachable", Self::FailingOver)],
+            Self::AwaitingPerson => &[
+                ("a person orders the promotion", Self::FailingOver),
+                ("the primary restarts", Self::FailingOver),
+                ("the primary returns", Self::Healthy),
+            ],
+            Self::Deleting => &[],
+        }
+    }
+
+    /// Whether a person has to act, or a node has to come back, before anything goes on.
+    #[must_use]
+    pub fn is_stalled(self) -> bool {
+        matches!(
+            self,
+            Self::RecoveryBlocked | Self::FailoverBlocked | Self::AwaitingPerson
+        )
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_phase_but_the_end_leads_to_healthy() {
+        for phase in Phase::ALL {
+            if phase == Phase::Deleting {
+                continue;
+            }
+            let mut reached = BTreeSet::from([phase]);
+            let mut edge = vec![phase];
+            while let Some(at) = edge.pop() {
+                for (_, next) in at.exits() {
+                    if reached.insert(*next) {
+                        edge.push(*next);
+                    }
+                }
+            }
+            assert!(!phase.exits().is_empty(), "{phase} has no exit");
+            assert!(
+                reached.contains(&Phase::Healthy),
+                "{phase} never leads to Healthy"
+            );
+        }
+    }
+
+    #[test]
+    fn no_phase_is_unreachable() {
+        let mut reached: BTreeSet<Phase> = BTreeSet::from([Phase::ViewUnknown, Phase::Deleting]);
+        // Faults, which are not in the table.
+        reached.extend([
+            Phase::Suspected,
+            Phase::FailoverBlocked,
+            Phase::AwaitingPerson,
+            Phase::HandingOver,
+            Phase::EndingPromise,
+        ]);
+        for phase in Phase::ALL {
+            reached.extend(phase.exits().iter().map(|(_, next)| *next));
+        }
+        assert_eq!(reached, BTreeSet::from(Phase::ALL));
+    }
+}
