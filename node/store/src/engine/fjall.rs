@@ -9,6 +9,7 @@
 //!
 //! This module never decides when to persist.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::ops::Bound;
@@ -199,11 +200,16 @@ impl Engine for FjallEngine {
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
+        // A batch of the library has one sequence number, so it may name each key only once.
+        let mut seen = HashSet::with_capacity(batch.changes.len());
         let mut inner = self.database.batch();
-        for (key, value) in batch.changes {
+        for (key, value) in batch.changes.iter().rev() {
+            if !seen.insert(key) {
+                continue;
+            }
             match value {
-                Some(value) => inner.insert(&self.keyspace, &*key, &*value),
-                None => inner.remove(&self.keyspace, &*key),
+                Some(value) => inner.insert(&self.keyspace, &**key, &**value),
+                None => inner.remove(&self.keyspace, &**key),
             }
         }
         self.writing_since_ms

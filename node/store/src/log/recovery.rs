@@ -354,12 +354,6 @@ impl Scan {
             proven: 0,
             bytes: 0,
         };
-        let head = self.at(end, FRAME_HEADER_BYTES)?;
-        if claimed_segment(head) == Some(seal.segment) {
-            let payload = u32::from_le_bytes(head[..4].try_into().expect("four bytes"));
-            let claimed = frame_bytes(payload as usize) as u64;
-            tail.bytes = claimed.min(u64::from(self.size - end));
-        }
         let mut offset = end;
         while offset < self.size {
             let head = self.at(offset, FRAME_HEADER_BYTES)?;
@@ -374,8 +368,22 @@ impl Scan {
             let bytes = u32::try_from(frame.bytes).expect("the frame lies within the segment");
             offset += bytes;
             tail.proven = tail.proven.max(frame.durable);
-            tail.bytes = tail.bytes.max(u64::from(offset - end));
+            tail.bytes = u64::from(offset - end);
+        }
+        if tail.bytes == 0 {
+            tail.bytes = self.torn_bytes(seal, end)?;
         }
         Ok(tail)
+    }
+
+    /// Bytes of a frame that was begun at `end` and is not whole, as far as its head can be read.
+    fn torn_bytes(&mut self, seal: Seal, end: u32) -> io::Result<u64> {
+        let most = u64::from(self.size - end);
+        let head = self.at(end, FRAME_HEADER_BYTES)?;
+        if claimed_segment(head) != Some(seal.segment) {
+            return Ok(0);
+        }
+        let payload = u32::from_le_bytes(head[..4].try_into().expect("a range of four bytes"));
+        Ok((frame_bytes(payload as usize) as u64).min(most))
     }
 }
