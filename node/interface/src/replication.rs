@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use standby_core::{ClusterId, Epoch, NodeId, Position};
+use standby_core::{ClusterId, Epoch, NodeId, Position, VolumeId};
 use tokio::sync::watch;
 
 /// What a node is at the moment, as far as clients are concerned.
@@ -71,6 +71,8 @@ pub enum Refusal {
 pub struct MemberInfo {
     /// The pod's name.
     pub name: String,
+    /// The volume it runs on, if that is known: with the name it identifies the node.
+    pub volume: Option<VolumeId>,
     /// Whether it is the primary.
     pub primary: bool,
     /// URL of its peer port; empty when unknown.
