@@ -15,8 +15,6 @@ pub const DETECTOR_SAMPLES_MAX: usize = 100;
 /// The least deviation the detector assumes, in milliseconds: a perfectly regular stream must not
 /// make it nervous.
 pub const DETECTOR_DEVIATION_MIN_MS: f64 = 100.0;
-/// Writes that wait so long without the commit index moving mean a stuck disk, in milliseconds.
-pub const WRITE_STUCK_MS: u64 = 5_000;
 /// A container is taken for the one that holds a role only after it has been seen running this long
 /// after the role was first reported, in milliseconds. Kubernetes reports containers late; this is
 /// far longer than it needs.
@@ -40,8 +38,6 @@ pub const AWAITED_STALLED_MS: u64 = 1_500;
 /// A pod that is being deleted on a host that does not answer is removed by force after this, in
 /// milliseconds.
 pub const POD_TERMINATING_MAX_MS: u64 = 60_000;
-/// Failovers kept in the status.
-pub const HISTORY_MAX: usize = 10;
 /// The planner runs at least this often, in milliseconds, even if nothing happens.
 pub const REPLAN_MAX_MS: u64 = 15_000;
 /// The planner's shortest pause between two looks that only time brings about, in milliseconds.

@@ -39,9 +39,9 @@ pub struct Failover {
     pub old: String,
     /// Who was promoted.
     pub new: String,
-    /// The last time the old primary was heard, when known.
-    pub last_heard: Option<Micros>,
-    /// The planner saw the failure.
+    /// Something was first noticed to be wrong.
+    pub noticed: Micros,
+    /// The old primary counted as failed.
     pub detected: Micros,
     /// The view was recorded.
     pub recorded: Option<Micros>,
@@ -88,6 +88,8 @@ pub struct Memory {
     pub before: Vec<Holder>,
     /// There may be others before it that this operator never saw.
     pub before_unknown: bool,
+    /// Since when something has been wrong with the primary.
+    pub primary_doubted: Since,
     /// Since when the primary has been failed.
     pub primary_failed: Since,
     /// Since when no synchronous node has answered for the current view.

@@ -9,7 +9,7 @@ mod steps;
 mod table;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -329,6 +329,10 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
     };
     let epoch = view.epoch;
     let failed = situation.failure.is_some();
+    let doubted = failed
+        || situation.stepped_down.is_some()
+        || matches!(situation.phase, Phase::Suspected | Phase::HandingOver);
+    memory.primary_doubted.note(doubted, epoch, now);
     memory.primary_failed.note(failed, epoch, now);
     memory
         .synchronous_missing
@@ -346,17 +350,13 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
             Some(failure) => (failure.reason, failure.why.clone()),
             None => (FailureReason::Handover, situation.why.clone()),
         };
-        let last_heard = observation
-            .node(&view.primary.name)
-            .and_then(|facts| facts.report.as_ref())
-            .map(|report| report.at);
         memory.failover_decided(Failover {
             from: epoch,
             reason,
             why,
             old: view.primary.name.clone(),
             new: target.name.clone(),
-            last_heard,
+            noticed: memory.primary_doubted.since().unwrap_or(now),
             detected: memory.primary_failed.since().unwrap_or(now),
             recorded: None,
             promoted: None,

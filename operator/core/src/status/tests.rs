@@ -1,0 +1,131 @@
+//! What people read in each situation.
+
+use jiff::Timestamp;
+use standby_api::StandbyClusterStatus;
+use standby_core::Micros;
+
+use super::{Moment, differs, status};
+use crate::memory::Memory;
+use crate::observe::Observation;
+use crate::plan::fixtures::{healthy_view, id, observed};
+use crate::plan::plan;
+
+fn moment(seconds: i64) -> Moment {
+    Moment {
+        now: Micros::from_millis(seconds.unsigned_abs() * 1_000),
+        wall: Timestamp::from_second(1_800_000_000 + seconds).expect("a time"),
+    }
+}
+
+fn seen(
+    observation: &Observation,
+    memory: &mut Memory,
+    before: Option<&StandbyClusterStatus>,
+    at: Moment,
+) -> StandbyClusterStatus {
+    memory.observe(observation, at.now);
+    let plan = plan(observation, memory, at.now);
+    status(observation, &plan, memory, before, at)
+}
+
+fn conditions(status: &StandbyClusterStatus) -> Vec<String> {
+    status
+        .conditions
+        .iter()
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
+        .collect()
+}
+
+#[test]
+fn a_healthy_cluster_is_ready_available_and_safe() {
+    let status = seen(
+        &observed(Some(healthy_view())),
+        &mut Memory::default(),
+        None,
+        moment(1),
+    );
+    assert_eq!(
+        conditions(&status),
+        [
+            "Ready=True ClusterIsReady",
+            "Available=True AcceptsWrites",
+            "Safe=True CanFailOver",
+            "Reconciling=False Steady",
+            "Stalled=False Progressing",
+        ]
+    );
+    assert_eq!(status.nodes_ready.as_deref(), Some("3/3"));
+    assert_eq!(status.synchronous_standby.as_deref(), Some("db-2"));
+}
+
+#[test]
+fn a_failover_that_is_blocked_says_so_in_every_condition() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.lose(1);
+    observation.lose(2);
+    observation.pod_of(1).container.ended = true;
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(
+        conditions(&status),
+        [
+            "Ready=False FailoverBlocked",
+            "Available=False FailoverBlocked",
+            "Safe=False NoCandidate",
+            "Reconciling=False Steady",
+            "Stalled=True FailoverBlocked",
+        ]
+    );
+}
+
+#[test]
+fn a_primary_that_only_the_operator_lost_leaves_availability_unknown() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.lose(1);
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(status.conditions[1].status, "Unknown");
+    assert!(status.conditions[1].message.contains("that is no failure"));
+}
+
+#[test]
+fn an_unchanged_status_keeps_its_times_and_progress_of_indexes_is_no_difference() {
+    let mut observation = observed(Some(healthy_view()));
+    let mut memory = Memory::default();
+    let first = seen(&observation, &mut memory, None, moment(1));
+    let second = seen(&observation, &mut memory, Some(&first), moment(60));
+    assert_eq!(first, second);
+    observation.said(1).applied.0 += 1;
+    let third = seen(&observation, &mut memory, Some(&second), moment(61));
+    assert_ne!(second, third);
+    assert!(!differs(&second, &third));
+}
+
+#[test]
+fn a_failover_is_kept_with_the_times_of_its_steps() {
+    let mut memory = Memory::default();
+    let mut observation = observed(Some(healthy_view()));
+    observation.lose(1);
+    observation.pod_of(1).container.ended = true;
+    let noticed = Micros::from_millis(10_000);
+    let _ = plan(&observation, &mut memory, noticed);
+    let promoted = healthy_view().promote(id(2));
+    memory.view_recorded(&promoted, Micros::from_millis(10_012));
+    memory.announced("db-2", Micros::from_millis(10_020));
+    let done = promoted.with_synchronous([id(3)].into());
+    memory.view_recorded(&done, Micros::from_millis(10_030));
+    let mut after = observed(Some(done));
+    after.lose(1);
+    let at = Moment {
+        now: Micros::from_millis(10_040),
+        ..moment(10)
+    };
+    let status = seen(&after, &mut memory, None, at);
+    let row = &status.failovers[0];
+    assert_eq!(
+        (row.epoch, row.from.as_str(), row.to.as_str()),
+        (3, "db-1", "db-2")
+    );
+    assert_eq!(row.fault, "ContainerTerminated");
+    assert_eq!(row.steps.view_recorded_ms, Some(12));
+    assert_eq!(row.steps.announced_ms, Some(20));
+    assert_eq!(row.total_ms, Some(40));
+}
