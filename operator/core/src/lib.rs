@@ -13,10 +13,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod detect;
+pub mod facts;
 pub mod judge;
 pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod observe;
 pub mod plan;
+pub mod status;
+pub mod validate;
