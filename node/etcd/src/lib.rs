@@ -8,6 +8,7 @@ pub mod command;
 pub mod error;
 pub mod health;
 pub mod http;
+pub mod lessor;
 pub mod limits;
 pub mod pb;
 pub mod server;

@@ -39,6 +39,9 @@ pub const RECENT_BYTES: usize = 16 * 1024 * 1024;
 pub const SWEEP_KEYS_PER_APPLY: usize = 2_048;
 /// Entries that go on with a compaction's deletions which one physical compaction may write.
 pub const SWEEP_ENTRIES_MAX: usize = 1_000_000;
+/// Entries that go on with a compaction's deletions which the primary writes with each look at the
+/// leases, besides what every group of entries does.
+pub const SWEEPS_PER_TICK: usize = 16;
 /// A read that a compaction overtook starts again this often before it holds the lock.
 pub const READ_ATTEMPTS: usize = 4;
 /// Groups of entries between two looks at the size on disk.

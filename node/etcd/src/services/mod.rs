@@ -1,4 +1,10 @@
 //! The services that clients call. They translate between the wire and the parts; they decide nothing
 //! about keys.
 
+mod check;
+pub mod cluster;
+pub mod kv;
+pub mod lease;
+pub mod maintenance;
+pub mod node;
 pub mod watch;

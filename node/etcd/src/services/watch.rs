@@ -25,7 +25,9 @@ use crate::pb::etcdserverpb::watch_request::RequestUnion;
 use crate::pb::etcdserverpb::watch_server::Watch;
 use crate::pb::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
 use crate::server::Lifetimes;
-use crate::watch::{History, HistoryChunk, HistoryError, ReadPlan, WatchHub, WatchStream, responses};
+use crate::watch::{
+    History, HistoryChunk, HistoryError, ReadPlan, WatchHub, WatchStream, responses,
+};
 
 /// Makes response headers, complete but for the revision.
 pub type HeaderSource = Arc<dyn Fn() -> ResponseHeader + Send + Sync>;
@@ -61,8 +63,17 @@ impl WatchService {
             .unwrap_or(WATCH_PROGRESS_INTERVAL_MS)
             .max(WATCH_PROGRESS_INTERVAL_MIN_MS);
         let progress_interval = Duration::from_millis(interval_ms);
-        let parts = Parts { hub, history, header, role, lifetimes, progress_interval };
-        Self { parts: Arc::new(parts) }
+        let parts = Parts {
+            hub,
+            history,
+            header,
+            role,
+            lifetimes,
+            progress_interval,
+        };
+        Self {
+            parts: Arc::new(parts),
+        }
     }
 }
 
@@ -77,7 +88,9 @@ impl Watch for WatchService {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let metadata = request.metadata();
-        let needs_leader = metadata.get("hasleader").is_some_and(|value| value == "true");
+        let needs_leader = metadata
+            .get("hasleader")
+            .is_some_and(|value| value == "true");
         if needs_leader && !knows_leader(&self.parts.role.borrow()) {
             return Err(EtcdError::NoLeader.into());
         }
@@ -90,13 +103,18 @@ impl Watch for WatchService {
         };
         let closing = self.parts.lifetimes.closing();
         tokio::spawn(async move {
-            if let Some(status) = task.run(request.into_inner(), sender, closing, needs_leader).await {
+            if let Some(status) = task
+                .run(request.into_inner(), sender, closing, needs_leader)
+                .await
+            {
                 // The client is gone if nobody takes it.
                 let _ = last.send(status);
             }
         });
         let end = futures::stream::once(ended).filter_map(async |status| status.ok().map(Err));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver).chain(end))))
+        Ok(Response::new(Box::pin(
+            ReceiverStream::new(receiver).chain(end),
+        )))
     }
 }
 
@@ -228,7 +246,9 @@ impl StreamTask {
         read: Option<(ReadPlan, Result<HistoryChunk, HistoryError>)>,
     ) -> Option<Status> {
         // The runtime is ending.
-        let Some((plan, read)) = read else { return Some(EtcdError::Stopped.into()) };
+        let Some((plan, read)) = read else {
+            return Some(EtcdError::Stopped.into());
+        };
         if let Err(HistoryError::Storage(what)) = read {
             return Some(EtcdError::Storage(what).into());
         }

@@ -1,0 +1,155 @@
+//! The Maintenance service: the state of this node. What belongs to the operator is refused with a
+//! sentence that says where to go.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use standby_interface::{Replication, Role};
+use tonic::{Request, Response, Status};
+
+use super::node::{Node, member_id, not_offered};
+use crate::error::EtcdError;
+use crate::http::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::pb::etcdserverpb::maintenance_server::Maintenance;
+use crate::pb::etcdserverpb::{
+    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
+    StatusResponse,
+};
+use crate::state::Outcome;
+
+/// etcdserverpb.Maintenance
+pub struct MaintenanceService<R> {
+    node: Node<R>,
+}
+
+impl<R> Clone for MaintenanceService<R> {
+    fn clone(&self) -> Self {
+        Self {
+            node: self.node.clone(),
+        }
+    }
+}
+
+impl<R: Replication<Outcome>> MaintenanceService<R> {
+    /// The service of this node.
+    pub fn new(node: Node<R>) -> Self {
+        Self { node }
+    }
+}
+
+impl<R: Replication<Outcome>> Node<R> {
+    /// Whether writes are refused for want of space: etcd's NOSPACE alarm, which here ends by itself
+    /// once there is space again.
+    pub fn is_out_of_space(&self) -> bool {
+        self.replication().status().disk_full || self.check_quota(1).is_err()
+    }
+}
+
+type Blobs = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl<R: Replication<Outcome>> Maintenance for MaintenanceService<R> {
+    type SnapshotStream = Blobs;
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let role = self.node.role();
+        let status = self.node.replication().status();
+        let view = self.node.view();
+        let header = self.node.current_header();
+        let leader = role
+            .primary
+            .as_ref()
+            .filter(|_| role.primary_alive)
+            .map_or(0, member_id);
+        let mut errors = Vec::new();
+        if leader == 0 {
+            errors.push(EtcdError::NoLeader.to_string());
+        }
+        if self.node.is_out_of_space() {
+            errors.push(format!("memberID:{} alarm:NOSPACE ", header.member_id));
+        }
+        let size = i64::try_from(view.disk_bytes()).unwrap_or(i64::MAX);
+        let quota = self
+            .node
+            .quota_bytes()
+            .map_or(0, |b| i64::try_from(b).unwrap_or(i64::MAX));
+        Ok(Response::new(StatusResponse {
+            header: Some(header),
+            version: ETCD_VERSION.to_owned(),
+            db_size: size,
+            leader,
+            raft_index: status.last.index.0,
+            raft_term: role.epoch.0,
+            raft_applied_index: view.applied().index.0,
+            errors,
+            db_size_in_use: size,
+            is_learner: !matches!(role.role, Role::Primary | Role::PrimaryWaiting),
+            storage_version: ETCD_CLUSTER_VERSION.to_owned(),
+            db_size_quota: quota,
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn alarm(&self, _: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        Err(not_offered(
+            "Alarm",
+            "Status lists NOSPACE, and it ends once there is space again",
+        ))
+    }
+
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        Err(not_offered(
+            "Defragment",
+            "space is reclaimed by itself after a compaction",
+        ))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(not_offered(
+            "Hash",
+            "compare nodes by their applied index in Status",
+        ))
+    }
+
+    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        Err(not_offered(
+            "HashKV",
+            "compare nodes by their applied index in Status",
+        ))
+    }
+
+    async fn snapshot(
+        &self,
+        _: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(not_offered(
+            "Snapshot",
+            "read all keys with a Range at one revision",
+        ))
+    }
+
+    async fn move_leader(
+        &self,
+        _: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        Err(not_offered(
+            "MoveLeader",
+            "ask the operator for a switchover on the StandbyCluster",
+        ))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        Err(not_offered(
+            "Downgrade",
+            "set the image in the StandbyCluster",
+        ))
+    }
+}
