@@ -55,18 +55,25 @@ pub struct DirectoryDisk {
 impl DirectoryDisk {
     /// Opens the directory, making it (durably) if it is not there.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
-            if let Some(parent) = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
-                sync_directory(parent)?;
-            }
-        }
+        make_directory(path)?;
         Ok(Self {
             path: path.to_owned(),
         })
+    }
+}
+
+/// Makes a directory, and its name durable, if it is not there.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
     }
 }
 

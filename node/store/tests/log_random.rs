@@ -1,6 +1,8 @@
 //! The log against a model: random calls, crashes, kills and failures of the disk, and after each
 //! reopening exactly what a log must then hold.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -143,9 +145,9 @@ fn act(step: &Step, model: &mut Model, log: &mut LogWriter) -> Result<(), LogErr
         }
         Step::Sync | Step::Mark => {
             if matches!(step, Step::Sync) {
-                log.sync()?
+                log.sync()?;
             } else {
-                log.mark()?
+                log.mark()?;
             }
             model.synced = model.last().index.0;
             Ok(())
@@ -251,9 +253,9 @@ fn run_with_fault(steps: &[Step], access: u64, fault: Fault, seed: u64) -> bool 
     }
     let mut dice = Dice::new(seed);
     if dice.roll(2) == 0 {
-        disk.kill()
+        disk.kill();
     } else {
-        disk.crash(&mut dice)
+        disk.crash(&mut dice);
     }
     let (_, reader, recovered) = open(&disk);
     assert_eq!(recovered.damaged, None);

@@ -24,7 +24,7 @@ use fjall::{
 };
 
 use super::{Batch, Engine, EngineError, EngineSnapshot, Pair, PairIter, is_empty_range};
-use crate::disk::sync_directory;
+use crate::disk::{make_directory, sync_directory};
 use crate::limits::{
     ENGINE_CACHE_BYTES, ENGINE_FILES_MAX, ENGINE_JOURNAL_MAX_BYTES, ENGINE_MEMTABLE_BYTES,
     ENGINE_WORKERS,
@@ -114,7 +114,9 @@ impl FjallEngine {
     /// If the directory cannot be opened as what an engine left there: [`FjallEngine::destroy`] it
     /// and fill it again from the log or from a peer.
     pub fn open(dir: &Path, options: &FjallOptions) -> Result<Self, EngineError> {
-        remove_doomed(dir).map_err(failed_io)?;
+        remove_doomed(dir)
+            .and_then(|()| make_directory(dir))
+            .map_err(failed_io)?;
         let database = Database::builder(dir)
             .cache_size(options.cache_bytes)
             .max_journaling_size(options.journal_max_bytes)

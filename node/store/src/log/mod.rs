@@ -34,7 +34,7 @@ use crate::disk::{DirectoryDisk, Disk};
 use crate::limits;
 
 /// How a log is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
     /// Size of one segment file, in bytes: a multiple of 4096 from
     /// [`limits::SEGMENT_MIN_BYTES`] to [`limits::SEGMENT_MAX_BYTES`].

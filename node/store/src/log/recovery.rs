@@ -349,7 +349,7 @@ impl Scan {
 
     /// Looks for frames of this segment after the last good one, at `end`.
     fn tail(&mut self, seal: Seal, end: u32) -> io::Result<Tail> {
-        const STEP: u32 = FRAME_ALIGN_BYTES as u32;
+        let step = u32::try_from(FRAME_ALIGN_BYTES).expect("a small number");
         let mut tail = Tail {
             proven: 0,
             bytes: 0,
@@ -358,11 +358,11 @@ impl Scan {
         while offset < self.size {
             let head = self.at(offset, FRAME_HEADER_BYTES)?;
             if claimed_segment(head) != Some(seal.segment) {
-                offset = offset.saturating_add(STEP);
+                offset = offset.saturating_add(step);
                 continue;
             }
             let Ok(frame) = self.frame(seal, offset)? else {
-                offset = offset.saturating_add(STEP);
+                offset = offset.saturating_add(step);
                 continue;
             };
             let bytes = u32::try_from(frame.bytes).expect("the frame lies within the segment");

@@ -109,16 +109,16 @@ impl Spares {
     pub fn reserve(&mut self, count: usize) -> Result<(), LogError> {
         self.collect();
         while self.usable() < count {
-            let (id, outcome) = match self.helper.as_mut().filter(|helper| helper.busy) {
-                Some(helper) => helper.wait()?,
-                None => {
-                    let id = self.next_id();
-                    let never = AtomicBool::new(false);
-                    (
-                        id,
-                        prepare(self.disk.as_ref(), id, self.segment_bytes, &never),
-                    )
-                }
+            let busy = self.helper.as_mut().filter(|helper| helper.busy);
+            let (id, outcome) = if let Some(helper) = busy {
+                helper.wait()?
+            } else {
+                let id = self.next_id();
+                let never = AtomicBool::new(false);
+                (
+                    id,
+                    prepare(self.disk.as_ref(), id, self.segment_bytes, &never),
+                )
             };
             let file = outcome.map_err(|source| self.why_not(source))?;
             self.ready.push(LooseFile { id, file });

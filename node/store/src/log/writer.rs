@@ -4,19 +4,20 @@
 //! durable before its header is written, and its header before its first frame. A cut never wipes
 //! frames: it begins a segment whose base is the cut, and that outlaws what earlier ones hold above.
 
+mod start;
+
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use standby_core::{Entry, Epoch, Index, Position};
 use uuid::Uuid;
 
-use super::cache::Cache;
 use super::frame::{FRAME_HEADER_BYTES, encode_frame, frame_bytes};
-use super::reader::{LogReader, State};
-use super::recovery::{Found, LooseFile};
+use super::reader::State;
+use super::recovery::LooseFile;
 use super::segment::{Begin, FRAMES_START, Header, Segment, segment_name, spare_name, write_mark};
 use super::spares::Spares;
-use super::{Damage, LogError, LogOptions, Recovered};
+use super::{Damage, LogError};
 use crate::disk::Disk;
 use crate::limits::{FRAME_PAYLOAD_MAX_BYTES, KEPT_BUFFER_BYTES};
 
@@ -52,105 +53,6 @@ impl std::fmt::Debug for LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn start(
-        disk: Arc<dyn Disk>,
-        options: &LogOptions,
-        found: Found,
-    ) -> Result<(Self, LogReader, Recovered), LogError> {
-        let recovered = Recovered {
-            base: found.base,
-            last: found.last,
-            epochs: found.epochs.clone(),
-            torn: found.torn,
-            damaged: found.damaged.clone(),
-        };
-        let end = found
-            .segments
-            .last()
-            .map_or(FRAMES_START, |newest| newest.end);
-        let state = Arc::new(RwLock::new(State {
-            base: found.base,
-            last: found.last,
-            segments: found.segments.into(),
-            epochs: found.epochs,
-            cache: Cache::new(options.cache_bytes),
-        }));
-        let spares = Spares::new(
-            Arc::clone(&disk),
-            options.segment_bytes,
-            found.next_id,
-            options.prepare_ahead,
-        )?;
-        let mut writer = Self {
-            disk,
-            state: Arc::clone(&state),
-            spares,
-            segment_bytes: options.segment_bytes,
-            end,
-            durable: FRAMES_START,
-            marked: FRAMES_START,
-            synced: recovered.last,
-            poisoned: false,
-            damaged: found.damaged,
-            beyond: Vec::new(),
-            buffer: Vec::new(),
-        };
-        for spare in found.spares {
-            writer.spares.adopt(spare)?;
-        }
-        if writer.damaged.is_some() {
-            writer.beyond = found.dead;
-        } else {
-            writer.repair(found.proven, found.leftovers, found.dead)?;
-        }
-        writer.spares.prepare_ahead();
-        Ok((writer, LogReader { state }, recovered))
-    }
-
-    /// Makes durable what was found, and makes the log writable.
-    fn repair(
-        &mut self,
-        proven: u32,
-        leftovers: bool,
-        dead: Vec<LooseFile>,
-    ) -> Result<(), LogError> {
-        let newest = self.state.read().segments.back().cloned();
-        if let Some(newest) = newest {
-            self.make_durable(&newest, proven)?;
-        }
-        for file in dead {
-            self.spares.recycle(file)?;
-        }
-        if leftovers || self.state.read().segments.is_empty() {
-            self.roll()?;
-        }
-        Ok(())
-    }
-
-    /// What is read back may come from memory only: after a sync that failed, the system may take
-    /// unwritten pages for written. So the unproven end is written once more and then synced.
-    fn make_durable(&mut self, newest: &Segment, proven: u32) -> Result<(), LogError> {
-        let file = newest.file.as_ref();
-        newest
-            .header
-            .write(file)
-            .map_err(LogError::io("write a segment's header"))?;
-        let mut unproven = vec![0; newest.end.saturating_sub(proven) as usize];
-        let count = file
-            .read_at(&mut unproven, u64::from(proven))
-            .map_err(LogError::io("read a segment"))?;
-        assert_eq!(count, unproven.len(), "recovery has read these frames");
-        file.write_at(&unproven, u64::from(proven))
-            .map_err(LogError::io("write a segment"))?;
-        file.sync().map_err(LogError::io("sync a segment"))?;
-        self.disk
-            .sync_names()
-            .map_err(LogError::io("sync the log's directory"))?;
-        self.durable = newest.end;
-        self.marked = proven;
-        Ok(())
-    }
-
     /// Appends entries. They are readable at once and durable after [`LogWriter::sync`].
     ///
     /// # Errors

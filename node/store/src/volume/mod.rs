@@ -11,13 +11,13 @@ mod state;
 pub use identity::Identity;
 pub use state::{PeerAddress, StoredView};
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use standby_core::{ClusterId, VolumeId};
 
-use crate::disk::{DiskSpace, disk_space};
+use crate::disk::{DiskSpace, disk_space, make_directory};
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
@@ -115,7 +115,7 @@ impl Volume {
     /// [`VolumeError::InUse`]; [`VolumeError::Damaged`], [`VolumeError::Version`] or
     /// [`VolumeError::IdentityMissing`] if its identity cannot be told; [`VolumeError::Io`].
     pub fn open(path: &Path, node_name: &str) -> Result<Self, VolumeError> {
-        fs::create_dir_all(path).map_err(VolumeError::io("make", path))?;
+        make_directory(path).map_err(VolumeError::io("make", path))?;
         let lock = lock(path)?;
         let identity = match Identity::read(&path.join(IDENTITY_FILE))? {
             Some(identity) => identity,

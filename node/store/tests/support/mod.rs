@@ -2,6 +2,7 @@
 //! and forget on a crash whatever was not synced, block by block. Shared by the tests of the log.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -170,7 +171,8 @@ impl FaultyDisk {
         let inner = self.0.lock();
         let mut content = inner.names[name].lock();
         edit(&mut content.now);
-        content.durable = content.now.clone();
+        let Content { now, durable } = &mut *content;
+        durable.clone_from(now);
     }
 
     /// A disk with the same durable content.
@@ -303,7 +305,8 @@ impl DiskFile for FaultyFile {
     fn sync(&self) -> io::Result<()> {
         self.disk.0.lock().access().map_err(error_of)?;
         let mut content = self.content.lock();
-        content.durable = content.now.clone();
+        let Content { now, durable } = &mut *content;
+        durable.clone_from(now);
         Ok(())
     }
 
