@@ -1,1 +1,15 @@
-//! Placeholder.
+//! A local multi-node Kubernetes, faults on purpose, writers and a checker: what the tests, the demo
+//! and the benchmarks of Standby stand on.
+//!
+//! It is no part of the product, and the product never depends on it.
+
+pub mod cluster;
+pub mod command;
+pub mod error;
+pub mod faults;
+pub mod images;
+pub mod kubernetes;
+pub mod limits;
+pub mod parts;
+pub mod progress;
+pub mod workload;

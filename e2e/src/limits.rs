@@ -1,0 +1,48 @@
+//! Every wait, pace and size of the harness, in one place. It never computes: constants only.
+
+use std::time::Duration;
+
+/// How long one call of a system tool (ip, mount, nft, kubectl) may take.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a package manager or a build may take; builds of a cold cache on two busy cores are slow.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
+/// How long the API server may take from its start to `/readyz`.
+pub const API_READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long a host may take from its start to a Ready node.
+pub const NODE_READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long `containerd` may take to answer after its start.
+pub const CONTAINERD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a namespace of a test may take to vanish.
+pub const NAMESPACE_GONE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long killed processes, and the cgroups they leave, may take to vanish.
+pub const GONE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one `StandbyCluster` may take to become Ready.
+pub const CLUSTER_READY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a failover may take before a test gives up on it.
+pub const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long reading back what the writers wrote may take.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one call to the API server may take (the client itself has no read timeout).
+pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause between two looks at something that is waited for.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a writer waits for the answer to one put before it gives up and connects anew.
+pub const PUT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a writer waits for a connection. Short, because a connect that was begun toward a dead
+/// host is never moved to the new endpoint.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+/// The pause of a writer after a failed attempt.
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
+/// Keep-alive pings of the watch: how often, and how long an answer may take.
+pub const WATCH_KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// See [`WATCH_KEEP_ALIVE`].
+pub const WATCH_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How many keys one page holds when everything is read back.
+pub const READ_PAGE_KEYS: i64 = 2_000;
+
+/// The lines of a log that are shown when something failed.
+pub const LOG_TAIL_LINES: usize = 60;
+/// The bound of the queue between a helper process that writes and its reader.
+pub const REPORT_QUEUE: usize = 65_536;
