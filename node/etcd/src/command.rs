@@ -114,10 +114,16 @@ pub fn grant_lease(id: i64, ttl_s: i64) -> Command {
     Command::GrantLease(GrantLease { id, ttl_s })
 }
 
-/// Ends the lease `id`: asked for by a client, or because it ran out.
+/// Ends the lease `id`, as a client asked for.
 #[must_use]
-pub fn revoke_lease(id: i64, expired: bool) -> Command {
-    Command::RevokeLease(RevokeLease { id, expired })
+pub fn revoke_lease(id: i64) -> Command {
+    Command::RevokeLease(RevokeLease { id, ..RevokeLease::default() })
+}
+
+/// Ends the lease `id` that the entry `granted_index` granted, because it ran out.
+#[must_use]
+pub fn expire_lease(id: i64, granted_index: u64) -> Command {
+    Command::RevokeLease(RevokeLease { id, expired: true, granted_index })
 }
 
 /// Goes on with the deletions of a compaction.

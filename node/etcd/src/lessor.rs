@@ -12,7 +12,7 @@ use standby_core::{Epoch, Micros};
 use tokio::sync::Notify;
 
 use crate::limits::{LEASE_EXPIRIES_PER_S, LEASE_EXPIRY_RETRY_MS, LEASE_PROMOTION_GRACE_MS};
-use crate::state::ReadView;
+use crate::state::{Grant, ReadView};
 
 /// What a renewal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Renewal {
 
 #[derive(Clone, Copy, Debug)]
 struct Timer {
-    ttl_s: i64,
+    grant: Grant,
     deadline: Micros,
     /// An expiry is on its way; tried again after this.
     retry: Option<Micros>,
@@ -72,19 +72,12 @@ impl Term {
         if self.seen_changes == Some(changes) {
             return;
         }
-        let leases: HashMap<i64, i64> = view.leases().into_iter().collect();
-        self.timers.retain(|id, _| leases.contains_key(id));
-        for (id, ttl_s) in leases {
+        let leases: HashMap<i64, Grant> = view.leases().into_iter().collect();
+        self.timers.retain(|id, timer| leases.get(id) == Some(&timer.grant));
+        for (id, grant) in leases {
             if !self.timers.contains_key(&id) {
-                let deadline = now.plus(span_of(ttl_s));
-                self.set(
-                    id,
-                    Timer {
-                        ttl_s,
-                        deadline,
-                        retry: None,
-                    },
-                );
+                let deadline = now.plus(span_of(grant.ttl_s));
+                self.set(id, Timer { grant, deadline, retry: None });
             }
         }
         self.seen_changes = Some(changes);
@@ -151,7 +144,7 @@ impl Lessor {
             None => Renewal::Unknown,
             Some(timer) if timer.deadline <= now => Renewal::RanOut,
             Some(timer) => {
-                let deadline = now.plus(span_of(timer.ttl_s));
+                let deadline = now.plus(span_of(timer.grant.ttl_s));
                 term.set(
                     id,
                     Timer {
@@ -160,7 +153,7 @@ impl Lessor {
                         ..timer
                     },
                 );
-                Renewal::Renewed(timer.ttl_s)
+                Renewal::Renewed(timer.grant.ttl_s)
             }
         }
     }
@@ -187,8 +180,9 @@ impl Lessor {
         Some(order.into_iter().map(|(_, id)| id).collect())
     }
 
-    /// Up to `max` leases that ran out and whose expiry is not on its way.
-    pub fn take_expired(&self, view: &ReadView, now: Micros, max: usize) -> Vec<i64> {
+    /// Up to `max` leases that ran out and whose expiry is not on its way, with the index of the entry
+    /// that granted them.
+    pub fn take_expired(&self, view: &ReadView, now: Micros, max: usize) -> Vec<(i64, u64)> {
         let mut term = self.term.lock();
         let Some(term) = term.as_mut() else {
             return Vec::new();
@@ -215,7 +209,7 @@ impl Lessor {
                         ..timer
                     },
                 );
-                expired.push(id);
+                expired.push((id, timer.grant.index));
             }
         }
         expired

@@ -71,8 +71,8 @@ impl<R: Replication<Outcome>> Node<R> {
         let expired = self.lessor().take_expired(self.view(), self.now(), most);
         let node = &self;
         futures::stream::iter(expired)
-            .for_each_concurrent(LEASE_EXPIRIES_IN_FLIGHT, |id| async move {
-                if let Err(error) = node.write(command::revoke_lease(id, true)).await {
+            .for_each_concurrent(LEASE_EXPIRIES_IN_FLIGHT, |(id, granted)| async move {
+                if let Err(error) = node.write(command::expire_lease(id, granted)).await {
                     tracing::debug!(lease = id, %error, "expiry refused; it is tried again");
                 }
                 node.lessor().gone.notify_waiters();
@@ -183,7 +183,7 @@ impl<R: Replication<Outcome>> Lease for LeaseService<R> {
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.node.check_leader(request.metadata())?;
         self.node.check_primary()?;
-        let command = command::revoke_lease(request.into_inner().id, false);
+        let command = command::revoke_lease(request.into_inner().id);
         match self.node.write(command).await? {
             Outcome::RevokeLease(response) => {
                 let mut response = response?;

@@ -80,7 +80,7 @@ impl EtcdState {
             EntryKind::Data => {
                 let command = command::decode(entry.payload.clone())
                     .map_err(|error| incomprehensible(position, error.to_string()))?;
-                self.run(command, group)
+                self.run(command, position.index.0, group)
                     .map_err(|error| MachineError::Storage(Box::new(error)))?
             }
         };
@@ -89,7 +89,12 @@ impl EtcdState {
     }
 
     /// Runs one command. An error is the storage's; what a client is refused is an outcome.
-    fn run(&mut self, command: Command, group: &mut Group) -> Result<Outcome, EtcdError> {
+    fn run(
+        &mut self,
+        command: Command,
+        index: u64,
+        group: &mut Group,
+    ) -> Result<Outcome, EtcdError> {
         let mut core = self.shared.core.write();
         let txn = WriteTxn::new(&mut core, &*self.shared.engine, group, self.head);
         let (outcome, revision) = match command {
@@ -111,7 +116,7 @@ impl EtcdState {
                 (Outcome::RevokeLease(response), revision)
             }
             Command::GrantLease(request) => {
-                let granted = grant(&mut core, group, &request, self.head.revision);
+                let granted = grant(&mut core, group, &request, index, self.head.revision);
                 (Outcome::GrantLease(granted), self.head.revision)
             }
             Command::Compact(request) => {
@@ -199,16 +204,12 @@ fn transaction(mut txn: WriteTxn<'_>, request: TxnRequest) -> Run<TxnResponse> {
 
 /// Deletes the keys of the lease, sorted, in one revision, and the lease.
 fn revoke(mut txn: WriteTxn<'_>, request: &RevokeLease) -> Run<LeaseRevokeResponse> {
-    let Some(lease) = txn.core.leases.get(request.id) else {
+    let lease = txn.core.leases.get(request.id);
+    let lease = lease.filter(|l| !request.expired || l.granted_index == request.granted_index);
+    let Some(lease) = lease else {
         let revision = txn.base();
-        let gone = LeaseRevokeResponse {
-            header: header(revision),
-        };
-        let answer = if request.expired {
-            Ok(gone)
-        } else {
-            Err(EtcdError::LeaseNotFound)
-        };
+        let gone = LeaseRevokeResponse { header: header(revision) };
+        let answer = if request.expired { Ok(gone) } else { Err(EtcdError::LeaseNotFound) };
         return Ok((answer, revision));
     };
     let keys: Vec<_> = lease.keys.iter().cloned().collect();
@@ -229,6 +230,7 @@ fn grant(
     core: &mut Core,
     group: &mut Group,
     request: &GrantLease,
+    granted_index: u64,
     revision: i64,
 ) -> Result<LeaseGrantResponse, EtcdError> {
     let GrantLease { id, ttl_s } = *request;
@@ -241,10 +243,10 @@ fn grant(
     if core.leases.contains(id) {
         return Err(EtcdError::LeaseExists);
     }
-    core.leases.grant(id, ttl_s);
+    core.leases.grant(id, ttl_s, granted_index);
     group.batch.put(
         records::lease_key(id),
-        statepb::Lease { ttl_s }.encode_to_vec(),
+        statepb::Lease { ttl_s, granted_index }.encode_to_vec(),
     );
     Ok(LeaseGrantResponse {
         header: header(revision),

@@ -1,1 +1,125 @@
-//! Tests of the index.
+use super::*;
+
+fn rev(main: i64, sub: u32) -> Rev {
+    Rev { main, sub }
+}
+
+/// A key put at 2 and 4, deleted at 6, put again at 8.
+fn index() -> KeyIndex {
+    let mut index = KeyIndex::default();
+    index.put(b"k", rev(2, 0));
+    index.put(b"k", rev(4, 1));
+    index.delete(b"k", rev(6, 0));
+    index.put(b"k", rev(8, 0));
+    index
+}
+
+fn at(index: &KeyIndex, revision: i64) -> Option<(i64, i64, i64)> {
+    let located = index.get(b"k", revision)?;
+    Some((located.modified.main, located.created, located.version))
+}
+
+#[test]
+fn a_key_is_found_as_it_was_at_each_revision() {
+    let index = index();
+    let expected = [
+        (1, None),
+        (2, Some((2, 2, 1))),
+        (3, Some((2, 2, 1))),
+        (4, Some((4, 2, 2))),
+        (5, Some((4, 2, 2))),
+        (6, None),
+        (7, None),
+        (8, Some((8, 8, 1))),
+        (99, Some((8, 8, 1))),
+    ];
+    for (revision, found) in expected {
+        assert_eq!(at(&index, revision), found, "at {revision}");
+    }
+}
+
+#[test]
+fn compaction_keeps_what_can_still_be_read() {
+    // Compacted at, revisions dropped.
+    let expected: [(i64, &[i64]); 7] = [
+        (1, &[]),
+        (2, &[]),
+        (4, &[2]),
+        (5, &[2]),
+        (6, &[2, 4]),
+        (7, &[2, 4, 6]),
+        (9, &[2, 4, 6]),
+    ];
+    for (revision, gone) in expected {
+        let mut compacted = index();
+        let mut dropped = Vec::new();
+        assert_eq!(compacted.sweep(revision, None, 10, &mut dropped), None);
+        let dropped: Vec<i64> = dropped.into_iter().map(|rev| rev.main).collect();
+        assert_eq!(dropped, gone, "compacted at {revision}");
+        for later in revision..10 {
+            assert_eq!(at(&compacted, later), at(&index(), later), "{revision}, read at {later}");
+        }
+    }
+}
+
+#[test]
+fn the_deletion_at_the_compacted_revision_goes_with_the_next_compaction() {
+    let mut index = KeyIndex::default();
+    index.put(b"k", rev(2, 0));
+    index.delete(b"k", rev(3, 0));
+    let mut dropped = Vec::new();
+    index.sweep(3, None, 10, &mut dropped);
+    assert_eq!(dropped, [rev(2, 0)]);
+    assert_eq!(index.len(), 1, "a watch from 3 must see the deletion");
+    index.sweep(4, None, 10, &mut dropped);
+    assert_eq!(dropped, [rev(2, 0), rev(3, 0)]);
+    assert_eq!(index.len(), 0);
+}
+
+#[test]
+fn a_sweep_goes_on_where_it_stopped() {
+    let mut index = KeyIndex::default();
+    for key in [b"a", b"b", b"c"] {
+        index.put(key, rev(2, 0));
+        index.put(key, rev(3, 0));
+    }
+    let mut dropped = Vec::new();
+    let next = index.sweep(3, None, 2, &mut dropped);
+    assert_eq!(next.as_deref(), Some(&b"b"[..]));
+    assert_eq!(dropped.len(), 2);
+    assert_eq!(index.sweep(3, next.as_ref(), 2, &mut dropped), None);
+    assert_eq!(dropped.len(), 3);
+}
+
+#[test]
+fn an_index_built_again_answers_the_same() {
+    let mut again = KeyIndex::default();
+    // The put at 2 is compacted away; the rest stands in the records.
+    again.restore(b"k", rev(4, 1), 2, 2);
+    again.restore(b"k", rev(6, 0), 0, 0);
+    again.restore(b"k", rev(8, 0), 8, 1);
+    for revision in 4..10 {
+        assert_eq!(at(&again, revision), at(&index(), revision), "at {revision}");
+    }
+}
+
+#[test]
+fn a_range_ends_before_its_end() {
+    let mut index = KeyIndex::default();
+    for (sub, key) in [b"a", b"b", b"c"].into_iter().enumerate() {
+        index.put(key, rev(2, u32::try_from(sub).unwrap()));
+    }
+    let expected: [(&[u8], &[u8], &str); 6] = [
+        (b"a", b"", "a"),
+        (b"a", b"c", "ab"),
+        (b"b", b"\0", "bc"),
+        (b"\0", b"\0", "abc"),
+        (b"c", b"a", ""),
+        (b"d", b"", ""),
+    ];
+    for (key, end, found) in expected {
+        let mut keys = Vec::new();
+        index.visit(KeyRange::new(key, end), 2, |key, _| keys.extend_from_slice(key));
+        assert_eq!(keys, found.as_bytes(), "{key:?} to {end:?}");
+    }
+}

@@ -10,8 +10,27 @@ use bytes::Bytes;
 pub struct LeaseInfo {
     /// The time to live it was granted, in seconds.
     pub ttl_s: i64,
+    /// Index of the entry that granted it: tells it from one granted anew under its id.
+    pub granted_index: u64,
     /// The keys that hang on it, ascending.
     pub keys: BTreeSet<Bytes>,
+}
+
+/// A lease without its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The time to live, in seconds.
+    pub ttl_s: i64,
+    /// Index of the entry that granted it.
+    pub index: u64,
+}
+
+impl LeaseInfo {
+    /// The lease without its keys.
+    #[must_use]
+    pub const fn grant(&self) -> Grant {
+        Grant { ttl_s: self.ttl_s, index: self.granted_index }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,14 +58,11 @@ impl Leases {
         self.changes
     }
 
-    pub fn grant(&mut self, id: i64, ttl_s: i64) {
+    pub fn grant(&mut self, id: i64, ttl_s: i64, granted_index: u64) {
         self.changes += 1;
         self.leases.insert(
             id,
-            LeaseInfo {
-                ttl_s,
-                keys: BTreeSet::new(),
-            },
+            LeaseInfo { ttl_s, granted_index, keys: BTreeSet::new() },
         );
     }
 

@@ -115,7 +115,7 @@ fn load_leases(engine: &dyn Engine, core: &mut Core) -> Result<(), MachineError>
             .ok_or_else(|| incomprehensible(core.applied, format!("{key:?} is no lease's key")))?;
         let lease = statepb::Lease::decode(value)
             .map_err(|error| incomprehensible(core.applied, format!("lease {id}: {error}")))?;
-        core.leases.grant(id, lease.ttl_s);
+        core.leases.grant(id, lease.ttl_s, lease.granted_index);
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use standby_core::Position;
 
 use super::core::{Core, Shared, decode};
 use super::index::{Located, Rev};
-use super::leases::LeaseInfo;
+use super::leases::{Grant, LeaseInfo};
 use super::txn::{TxnReader, TxnRunner};
 use super::{range, records, txn};
 use crate::error::EtcdError;
@@ -79,27 +79,12 @@ impl ReadView {
         self.shared.core.read().leases.get(id).cloned()
     }
 
-    /// The time to live that the lease `id` was granted, in seconds.
+    /// Every lease with its time to live, in seconds, and the index of the entry that granted it; in
+    /// no order.
     #[must_use]
-    pub fn lease_ttl_s(&self, id: i64) -> Option<i64> {
-        self.shared
-            .core
-            .read()
-            .leases
-            .get(id)
-            .map(|lease| lease.ttl_s)
-    }
-
-    /// Every lease and the time to live it was granted, in seconds; in no order.
-    #[must_use]
-    pub fn leases(&self) -> Vec<(i64, i64)> {
-        self.shared
-            .core
-            .read()
-            .leases
-            .iter()
-            .map(|(id, lease)| (id, lease.ttl_s))
-            .collect()
+    pub fn leases(&self) -> Vec<(i64, Grant)> {
+        let core = self.shared.core.read();
+        core.leases.iter().map(|(id, lease)| (id, lease.grant())).collect()
     }
 
     /// A number that changes whenever a lease was granted or revoked.
