@@ -4,9 +4,11 @@
 //! and when the node loses its role. Never looks into a request.
 
 mod dispatch;
+mod etcd;
 mod lifetimes;
 mod listen;
 
 pub use dispatch::{Dispatch, GrpcServices};
+pub use etcd::{EtcdServer, ServerOptions};
 pub use lifetimes::Lifetimes;
 pub use listen::{ALPN_PROTOCOLS, ClientServer, TlsSource};

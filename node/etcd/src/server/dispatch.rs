@@ -59,27 +59,40 @@ const MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + GRPC_OVERHEAD_BYTES;
 impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Dispatch<K, W, L, M, C, H> {
     /// Dispatches to these services.
     #[must_use]
-    pub fn new(services: GrpcServices<K, W, L, M, C>, health: HealthServer<H>, http: HttpApi) -> Self {
-        let GrpcServices { kv, watch, lease, maintenance, cluster } = services;
+    pub fn new(
+        services: GrpcServices<K, W, L, M, C>,
+        health: HealthServer<H>,
+        http: HttpApi,
+    ) -> Self {
+        let GrpcServices {
+            kv,
+            watch,
+            lease,
+            maintenance,
+            cluster,
+        } = services;
         let servers = Servers {
             kv: KvServer::new(kv)
                 .max_decoding_message_size(MESSAGE_BYTES)
                 .max_encoding_message_size(usize::MAX),
             watch: WatchServer::new(watch).max_encoding_message_size(usize::MAX),
             lease: LeaseServer::new(lease).max_encoding_message_size(usize::MAX),
-            maintenance: MaintenanceServer::new(maintenance)
-                .max_encoding_message_size(usize::MAX),
+            maintenance: MaintenanceServer::new(maintenance).max_encoding_message_size(usize::MAX),
             cluster: ClusterServer::new(cluster),
             health,
             http: Arc::new(http),
         };
-        Self { servers: Arc::new(servers) }
+        Self {
+            servers: Arc::new(servers),
+        }
     }
 }
 
 impl<K, W, L, M, C, H> Clone for Dispatch<K, W, L, M, C, H> {
     fn clone(&self) -> Self {
-        Self { servers: Arc::clone(&self.servers) }
+        Self {
+            servers: Arc::clone(&self.servers),
+        }
     }
 }
 
@@ -100,7 +113,10 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Service<R
         // A clone of the one server that answers; it costs a counter, not a lock.
         let servers = &*self.servers;
         let path = request.uri().path();
-        let service = path.get(1..).and_then(|path| path.split_once('/')).map(|(name, _)| name);
+        let service = path
+            .get(1..)
+            .and_then(|path| path.split_once('/'))
+            .map(|(name, _)| name);
         match service {
             Some("etcdserverpb.KV") => servers.kv.clone().call(request),
             Some("etcdserverpb.Watch") => servers.watch.clone().call(request),

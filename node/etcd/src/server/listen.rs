@@ -70,8 +70,13 @@ impl ClientServer {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept(&listener) => accepted,
             };
-            let Some((stream, slot)) = accepted else { continue };
-            let connection = Connection { service: service.clone(), slot };
+            let Some((stream, slot)) = accepted else {
+                continue;
+            };
+            let connection = Connection {
+                service: service.clone(),
+                slot,
+            };
             let generation = self.lifetimes.current();
             let tracker = generation.connections.clone();
             tracker.spawn(connection.run(stream, tls.clone(), generation));

@@ -109,7 +109,11 @@ impl ReadPlan {
     #[must_use]
     pub fn want(&self, key: &Bytes) -> Want {
         let wants = self.index.matching(key).map(|serial| {
-            if self.readers[&serial] { Want::WithPrevious } else { Want::Events }
+            if self.readers[&serial] {
+                Want::WithPrevious
+            } else {
+                Want::Events
+            }
         });
         wants.max().unwrap_or(Want::Skip)
     }
@@ -145,7 +149,10 @@ impl WatchCore {
     /// No stream yet; everything up to `revision` was applied.
     #[must_use]
     pub fn new(revision: i64) -> Self {
-        Self { revision, ..Self::default() }
+        Self {
+            revision,
+            ..Self::default()
+        }
     }
 
     /// The last applied revision.
@@ -160,7 +167,11 @@ impl WatchCore {
         WatchCounts {
             streams: self.streams.len(),
             watchers: self.watchers,
-            lagging: self.streams.values().map(|stream| stream.lagging.len()).sum(),
+            lagging: self
+                .streams
+                .values()
+                .map(|stream| stream.lagging.len())
+                .sum(),
         }
     }
 
@@ -174,7 +185,9 @@ impl WatchCore {
 
     /// Forgets a stream and its watchers.
     pub fn close(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.remove(&id) else { return };
+        let Some(stream) = self.streams.remove(&id) else {
+            return;
+        };
         self.watchers -= stream.watchers.len();
         for (watch_id, watcher) in &stream.watchers {
             if watcher.standing == Standing::Synced {
@@ -185,7 +198,9 @@ impl WatchCore {
 
     /// A client's create. The answer is queued.
     pub fn create(&mut self, id: StreamId, request: &WatchCreateRequest) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let checked = if request.start_revision < 0 {
             Err(reason::COMPACTED)
         } else if self.watchers >= WATCHERS_MAX {
@@ -198,11 +213,15 @@ impl WatchCore {
         let (range, watch_id) = match checked {
             Ok(checked) => checked,
             Err(refusal) => {
-                stream.queue.push(Item::plain(NO_WATCH, self.revision, Said::Refused(refusal)));
+                stream
+                    .queue
+                    .push(Item::plain(NO_WATCH, self.revision, Said::Refused(refusal)));
                 return;
             }
         };
-        stream.queue.push(Item::plain(watch_id, self.revision, Said::Created));
+        stream
+            .queue
+            .push(Item::plain(watch_id, self.revision, Said::Created));
         let start = request.start_revision;
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -217,7 +236,10 @@ impl WatchCore {
         let watcher = Watcher {
             serial,
             range,
-            shape: Shape { prev_kv: request.prev_kv, fragment: request.fragment },
+            shape: Shape {
+                prev_kv: request.prev_kv,
+                fragment: request.fragment,
+            },
             no_put: has(FilterType::Noput),
             no_delete: has(FilterType::Nodelete),
             start,
@@ -230,29 +252,39 @@ impl WatchCore {
 
     /// A client's cancel. The answer is queued; an unknown watch is passed over.
     pub fn cancel(&mut self, id: StreamId, watch_id: i64) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        let Some(watcher) = stream.watchers.remove(&watch_id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let Some(watcher) = stream.watchers.remove(&watch_id) else {
+            return;
+        };
         self.watchers -= 1;
         match watcher.standing {
             Standing::Synced => self.index.remove(&watcher.range, (id, watch_id)),
             Standing::Lagging(_) => drop(stream.lagging.remove(&watcher.serial)),
             Standing::Ended => {}
         }
-        stream.queue.push(Item::plain(watch_id, self.revision, Said::Canceled));
+        stream
+            .queue
+            .push(Item::plain(watch_id, self.revision, Said::Canceled));
     }
 
     /// A client's request for progress of the whole stream: answered if every watch of it is synced
     /// and has begun, else passed over. The client asks again.
     pub fn progress(&mut self, id: StreamId) {
         let revision = self.revision;
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         let mut live = stream
             .watchers
             .values()
             .filter(|watcher| watcher.standing != Standing::Ended)
             .peekable();
         if live.peek().is_some() && live.all(|watcher| watcher.is_current(revision)) {
-            stream.queue.push(Item::plain(NO_WATCH, revision, Said::Progress));
+            stream
+                .queue
+                .push(Item::plain(NO_WATCH, revision, Said::Progress));
         }
     }
 
@@ -260,13 +292,17 @@ impl WatchCore {
     /// the last time, how far they are.
     pub fn tick(&mut self, id: StreamId) {
         let revision = self.revision;
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
         if !stream.queue.has_room(0) {
             return;
         }
         for (watch_id, watcher) in &mut stream.watchers {
             if watcher.progress == Some(true) && watcher.is_current(revision) {
-                stream.queue.push(Item::plain(*watch_id, revision, Said::Progress));
+                stream
+                    .queue
+                    .push(Item::plain(*watch_id, revision, Said::Progress));
             }
             watcher.progress = watcher.progress.map(|_| true);
         }
@@ -296,8 +332,12 @@ impl WatchCore {
         let mut shared = SharedEvents::default();
         for group in hits.chunk_by(|one, next| one.0 == next.0) {
             let (stream_id, watch_id) = group[0].0;
-            let Some(stream) = self.streams.get_mut(&stream_id) else { continue };
-            let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
+            let Some(stream) = self.streams.get_mut(&stream_id) else {
+                continue;
+            };
+            let Some(watcher) = stream.watchers.get_mut(&watch_id) else {
+                continue;
+            };
             if revision < watcher.start {
                 continue;
             }
@@ -311,7 +351,9 @@ impl WatchCore {
             }
             if stream.queue.has_room(size_of_events(&events)) {
                 watcher.note_events();
-                stream.queue.push_events(watch_id, revision, watcher.shape, events);
+                stream
+                    .queue
+                    .push_events(watch_id, revision, watcher.shape, events);
             } else {
                 watcher.standing = Standing::Lagging(revision);
                 stream.lagging.insert(watcher.serial, watch_id);
@@ -354,7 +396,9 @@ impl WatchCore {
     /// Whether so little waits on the stream that the client may ask for more.
     #[must_use]
     pub fn has_room(&self, id: StreamId) -> bool {
-        self.streams.get(&id).is_some_and(|stream| stream.queue.has_room(0))
+        self.streams
+            .get(&id)
+            .is_some_and(|stream| stream.queue.has_room(0))
     }
 
     /// What the stream wants to read, if it lags and its queue is nearly empty. At most one plan of a
@@ -373,19 +417,29 @@ impl WatchCore {
         let mut readers = BTreeMap::new();
         for (serial, watch_id) in &stream.lagging {
             let watcher = &stream.watchers[watch_id];
-            let Standing::Lagging(next) = watcher.standing else { continue };
+            let Standing::Lagging(next) = watcher.standing else {
+                continue;
+            };
             from = from.min(next);
             index.insert(&watcher.range, *serial);
             readers.insert(*serial, watcher.shape.prev_kv);
         }
         stream.reading = true;
-        Some(ReadPlan { stream: id, from, to, index, readers })
+        Some(ReadPlan {
+            stream: id,
+            from,
+            to,
+            index,
+            readers,
+        })
     }
 
     /// Takes in what history said to a plan. A storage failure is left to the caller; the plan is then
     /// made again.
     pub fn caught_up(&mut self, plan: ReadPlan, read: Result<HistoryChunk, HistoryError>) {
-        let Some(stream) = self.streams.get_mut(&plan.stream) else { return };
+        let Some(stream) = self.streams.get_mut(&plan.stream) else {
+            return;
+        };
         stream.reading = false;
         match read {
             Ok(chunk) => {
@@ -400,13 +454,23 @@ impl WatchCore {
     /// Moves the plan's watchers on to after `covered`, into the index if nothing is missing.
     fn sync(&mut self, plan: &ReadPlan, covered: i64) {
         let revision = self.revision;
-        let Some(stream) = self.streams.get_mut(&plan.stream) else { return };
+        let Some(stream) = self.streams.get_mut(&plan.stream) else {
+            return;
+        };
         let lagging = std::mem::take(&mut stream.lagging);
         for (serial, watch_id) in lagging {
-            let Some(watcher) = stream.watchers.get_mut(&watch_id) else { continue };
-            let Standing::Lagging(next) = watcher.standing else { continue };
+            let Some(watcher) = stream.watchers.get_mut(&watch_id) else {
+                continue;
+            };
+            let Standing::Lagging(next) = watcher.standing else {
+                continue;
+            };
             // A watcher that came after the plan was made is not older than what it asked for.
-            let next = if plan.knows(serial) { next.max(covered + 1) } else { next };
+            let next = if plan.knows(serial) {
+                next.max(covered + 1)
+            } else {
+                next
+            };
             if next > revision {
                 watcher.standing = Standing::Synced;
                 self.index.insert(&watcher.range, (plan.stream, watch_id));
@@ -435,7 +499,11 @@ impl Stream {
     fn claim(&mut self, asked: i64) -> Result<i64, &'static str> {
         if asked != 0 {
             let taken = self.watchers.contains_key(&asked);
-            return if taken { Err(reason::DUPLICATE_ID) } else { Ok(asked) };
+            return if taken {
+                Err(reason::DUPLICATE_ID)
+            } else {
+                Ok(asked)
+            };
         }
         while self.watchers.contains_key(&self.next_id) {
             self.next_id += 1;
@@ -452,9 +520,13 @@ impl Stream {
             for (at, event) in of_revision.events.iter().enumerate() {
                 let Some(kv) = &event.kv else { continue };
                 for serial in plan.index.matching(&kv.key) {
-                    let Some(watch_id) = self.lagging.get(&serial) else { continue };
+                    let Some(watch_id) = self.lagging.get(&serial) else {
+                        continue;
+                    };
                     let watcher = &self.watchers[watch_id];
-                    let Standing::Lagging(next) = watcher.standing else { continue };
+                    let Standing::Lagging(next) = watcher.standing else {
+                        continue;
+                    };
                     if of_revision.revision >= next && watcher.wants(event) {
                         let event = shared.of(&of_revision.events, at);
                         found.entry(serial).or_default().push(event);
@@ -466,7 +538,8 @@ impl Stream {
             let watch_id = self.lagging[&serial];
             if let Some(watcher) = self.watchers.get_mut(&watch_id) {
                 watcher.note_events();
-                self.queue.push_events(watch_id, chunk.covered, watcher.shape, events);
+                self.queue
+                    .push_events(watch_id, chunk.covered, watcher.shape, events);
             }
         }
     }
@@ -476,7 +549,9 @@ impl Stream {
         let watchers = &mut self.watchers;
         let queue = &mut self.queue;
         self.lagging.retain(|_, watch_id| {
-            let Some(watcher) = watchers.get_mut(watch_id) else { return false };
+            let Some(watcher) = watchers.get_mut(watch_id) else {
+                return false;
+            };
             match watcher.standing {
                 Standing::Lagging(next) if next < compacted => {
                     watcher.standing = Standing::Ended;

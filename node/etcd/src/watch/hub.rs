@@ -31,8 +31,13 @@ impl WatchHub {
     /// A hub without streams for a state that stands at `revision`.
     #[must_use]
     pub fn new(revision: i64) -> Self {
-        let shared = Shared { core: WatchCore::new(revision), wake: HashMap::new() };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        let shared = Shared {
+            core: WatchCore::new(revision),
+            wake: HashMap::new(),
+        };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+        }
     }
 
     /// Revisions were applied, in this order, and can be read from history.
@@ -81,7 +86,11 @@ impl WatchHub {
         let mut shared = self.shared.lock();
         let id = shared.core.open();
         shared.wake.insert(id, Arc::clone(&wake));
-        WatchStream { hub: self.clone(), id, wake }
+        WatchStream {
+            hub: self.clone(),
+            id,
+            wake,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod core;
 mod history;
 mod hub;
+mod metrics;
 mod queue;
 mod range;
 
@@ -16,5 +17,6 @@ mod property_tests;
 pub use self::core::{ReadPlan, StreamId, WatchCore, WatchCounts};
 pub use history::{History, HistoryChunk, HistoryError, RevisionEvents, Want};
 pub use hub::{WatchHub, WatchStream};
+pub use metrics::register_metrics;
 pub use queue::{Item, NO_WATCH, Said, Shape, fragments, responses};
 pub use range::{EmptyRange, KeyRange, RangeIndex};

@@ -12,6 +12,7 @@ use prost::Message as _;
 use crate::limits::{WATCH_FRAGMENT_BYTES, WATCH_QUEUE_BYTES, WATCH_RESPONSE_BYTES};
 use crate::pb::etcdserverpb::{ResponseHeader, WatchResponse};
 use crate::pb::mvccpb::Event;
+use crate::pb::mvccpb::event::EventType;
 
 /// The watch id of a response that belongs to no watch: a refused create, or progress of all.
 pub const NO_WATCH: i64 = -1;
@@ -77,14 +78,22 @@ impl Item {
     /// An item without events.
     #[must_use]
     pub fn plain(watch_id: i64, revision: i64, said: Said) -> Self {
-        Self { watch_id, revision, said, bytes: ITEM_BYTES }
+        Self {
+            watch_id,
+            revision,
+            said,
+            bytes: ITEM_BYTES,
+        }
     }
 
     /// The response on the wire. `header` is complete but for the revision.
     #[must_use]
     pub fn into_response(self, header: ResponseHeader) -> WatchResponse {
         let mut response = WatchResponse {
-            header: Some(ResponseHeader { revision: self.revision, ..header }),
+            header: Some(ResponseHeader {
+                revision: self.revision,
+                ..header
+            }),
             watch_id: self.watch_id,
             ..WatchResponse::default()
         };
@@ -116,8 +125,16 @@ impl Item {
 }
 
 fn shaped(event: &Event, shape: Shape) -> Event {
-    let prev_kv = if shape.prev_kv { event.prev_kv.clone() } else { None };
-    Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv }
+    let prev_kv = if shape.prev_kv {
+        event.prev_kv.clone()
+    } else {
+        None
+    };
+    Event {
+        r#type: event.r#type,
+        kv: event.kv.clone(),
+        prev_kv,
+    }
 }
 
 /// Cuts a response into pieces below `limit_bytes` where it can be cut: between events. Every piece
@@ -130,13 +147,19 @@ pub fn fragments(mut response: WatchResponse, limit_bytes: usize) -> Vec<WatchRe
     let events = std::mem::take(&mut response.events);
     let empty_bytes = response.encoded_len();
     let mut pieces = Vec::new();
-    let mut piece = WatchResponse { fragment: true, ..response.clone() };
+    let mut piece = WatchResponse {
+        fragment: true,
+        ..response.clone()
+    };
     let mut piece_bytes = empty_bytes;
     for event in events {
         let event_bytes = event.encoded_len() + EVENT_FRAME_BYTES;
         if !piece.events.is_empty() && piece_bytes + event_bytes >= limit_bytes {
             pieces.push(piece);
-            piece = WatchResponse { fragment: true, ..response.clone() };
+            piece = WatchResponse {
+                fragment: true,
+                ..response.clone()
+            };
             piece_bytes = empty_bytes;
         }
         piece_bytes += event_bytes;
@@ -175,8 +198,12 @@ impl Queue {
     ) {
         let bytes = size_of_events(&events);
         self.bytes += bytes;
-        if let Some(Item { watch_id: last, revision: at, said: Said::Events(of, queued), bytes: held }) =
-            self.items.back_mut()
+        if let Some(Item {
+            watch_id: last,
+            revision: at,
+            said: Said::Events(of, queued),
+            bytes: held,
+        }) = self.items.back_mut()
             && *last == watch_id
             && *of == shape
             && *held + bytes <= WATCH_RESPONSE_BYTES
@@ -188,7 +215,12 @@ impl Queue {
         }
         self.bytes += ITEM_BYTES;
         let bytes = bytes + ITEM_BYTES;
-        self.items.push_back(Item { watch_id, revision, said: Said::Events(shape, events), bytes });
+        self.items.push_back(Item {
+            watch_id,
+            revision,
+            said: Said::Events(shape, events),
+            bytes,
+        });
     }
 
     /// The next item to send.
@@ -216,5 +248,9 @@ impl Queue {
 pub fn responses(item: Item, header: ResponseHeader) -> Vec<WatchResponse> {
     let cut = item.fragments();
     let response = item.into_response(header);
-    if cut { fragments(response, WATCH_FRAGMENT_BYTES) } else { vec![response] }
+    if cut {
+        fragments(response, WATCH_FRAGMENT_BYTES)
+    } else {
+        vec![response]
+    }
 }

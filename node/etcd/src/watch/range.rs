@@ -30,7 +30,11 @@ impl KeyRange {
     /// The range that `key` and `range_end` of a watch request stand for: an empty end means one key,
     /// an end of one zero byte everything from `key` on; an empty key means the smallest key.
     pub fn of_request(key: &Bytes, range_end: &Bytes) -> Result<Self, EmptyRange> {
-        let key = if key.is_empty() { Bytes::from_static(b"\0") } else { key.clone() };
+        let key = if key.is_empty() {
+            Bytes::from_static(b"\0")
+        } else {
+            key.clone()
+        };
         match range_end.as_ref() {
             b"" => Ok(Self::Key(key)),
             b"\0" => Ok(Self::From(key)),
@@ -66,7 +70,10 @@ pub struct RangeIndex<W> {
 
 impl<W> Default for RangeIndex<W> {
     fn default() -> Self {
-        Self { keys: HashMap::new(), spans: IntervalMap::new() }
+        Self {
+            keys: HashMap::new(),
+            spans: IntervalMap::new(),
+        }
     }
 }
 
@@ -86,7 +93,10 @@ impl<W: Copy + Eq + Hash> RangeIndex<W> {
             KeyRange::Span(from, to) => interval(from, Some(to)),
             KeyRange::From(from) => interval(from, None),
         };
-        self.spans.entry(span).or_insert(IndexSet::new()).insert(watcher);
+        self.spans
+            .entry(span)
+            .or_insert(IndexSet::new())
+            .insert(watcher);
     }
 
     /// Removes `watcher`, which was inserted with the same `range`.
@@ -117,7 +127,10 @@ impl<W: Copy + Eq + Hash> RangeIndex<W> {
         let exact = self.keys.get(key).into_iter();
         let point = Interval::new(Edge::Key(key.clone(), false), Edge::Key(key.clone(), true));
         let spans = self.spans.find_all_overlap(&point);
-        exact.chain(spans.into_iter().map(|(_, watchers)| watchers)).flatten().copied()
+        exact
+            .chain(spans.into_iter().map(|(_, watchers)| watchers))
+            .flatten()
+            .copied()
     }
 
     /// Whether nobody is about anything.
@@ -147,15 +160,25 @@ mod tests {
         assert!(matches!(range("a", "\0"), KeyRange::From(_)));
         assert_eq!(range("", ""), KeyRange::Key(Bytes::from_static(b"\0")));
         for (key, end) in [("b", "a"), ("a", "a")] {
-            assert_eq!(KeyRange::of_request(&key.into(), &end.into()), Err(EmptyRange));
+            assert_eq!(
+                KeyRange::of_request(&key.into(), &end.into()),
+                Err(EmptyRange)
+            );
         }
     }
 
     #[test]
     fn a_key_concerns_exactly_the_watchers_whose_ranges_hold_it() {
         let mut index = RangeIndex::default();
-        let ranges =
-            [("a", ""), ("a", "c"), ("b", "d"), ("b", "\0"), ("", "\0"), ("a", "c"), ("c", "")];
+        let ranges = [
+            ("a", ""),
+            ("a", "c"),
+            ("b", "d"),
+            ("b", "\0"),
+            ("", "\0"),
+            ("a", "c"),
+            ("c", ""),
+        ];
         for (id, (key, end)) in (0..).zip(ranges) {
             index.insert(&range(key, end), id);
         }
