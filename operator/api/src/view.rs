@@ -57,7 +57,7 @@ use standby_core::{ClusterId, Epoch, NodeId, View, ViewError};
     validation = Rule::new("!(self.alone || self.synchronous.size() > 0) || (self.complete.size() == self.synchronous.size() + 1 && self.synchronous.all(n, n in self.complete))")
         .message("complete must be exactly the primary and the synchronous nodes in a view that can acknowledge"),
     validation = Rule::new("!has(self.consent) || self.consent.epoch == self.epoch")
-        .message(Message::Expression("'consent must name the epoch it is for: must be ' + string(self.epoch) + ', was ' + string(self.consent.epoch)".into())),
+        .message("consent must name the epoch it is for: consent.epoch must be the same as epoch"),
     validation = Rule::new("!has(self.consent) || self.consent.kind != 'recovery' || !(self.alone || self.synchronous.size() > 0)")
         .message("a recovered view must first be recorded with no synchronous node and not alone (V10)"),
     validation = Rule::new("oldSelf.hasValue() || (has(self.consent) && self.consent.kind == 'recovery') || (self.epoch == 1 && !self.alone && self.synchronous.size() == 0 && self.complete.size() == 1)")
@@ -66,9 +66,9 @@ use standby_core::{ClusterId, Epoch, NodeId, View, ViewError};
     validation = Rule::new("self.epoch != oldSelf.epoch || self == oldSelf")
         .message("a recorded view never changes: take the next epoch"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.epoch == oldSelf.epoch + 1 || (self.epoch > oldSelf.epoch && has(self.consent) && self.consent.kind == 'recovery')")
-        .message(Message::Expression("'epoch must be ' + string(oldSelf.epoch + 1) + ' (one more than recorded), was ' + string(self.epoch)".into())),
+        .message("epoch must be one more than recorded"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.primary in oldSelf.complete || has(self.consent)")
-        .message(Message::Expression("'primary ' + self.primary + ' was not complete in epoch ' + string(oldSelf.epoch) + ': promoting it could lose acknowledged writes (V3)'".into())),
+        .message(Message::Expression("'primary ' + self.primary + ' was not complete in the recorded epoch: promoting it could lose acknowledged writes (V3)'".into())),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.primary == oldSelf.primary || !(self.alone || self.synchronous.size() > 0)")
         .message("a new primary must first be recorded with no synchronous node and not alone (V4)"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.alone || self.synchronous.size() > 0 || (has(self.consent) && self.consent.kind == 'recovery') || self.complete.all(n, n in oldSelf.complete || (has(self.consent) && n == self.primary))")

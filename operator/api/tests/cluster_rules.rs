@@ -107,7 +107,7 @@ fn a_quota_fits_the_volume() {
     refused(
         None,
         &spec(2_147_483_648),
-        "etcd.quotaBackendBytes must be less than storage.size (1Gi), was 2147483648",
+        "etcd.quotaBackendBytes must be less than storage.size (1Gi)",
     );
     assert_eq!(verdict(None, &spec(536_870_912)), "");
 }
@@ -123,12 +123,12 @@ fn thresholds_fit_each_other() {
     refused(
         None,
         &spec(json!({ "silenceMinMs": 5000 })),
-        "silenceMinMs must be at most silenceMaxMs (1500), was 5000",
+        "silenceMinMs must be at most silenceMaxMs",
     );
     refused(
         None,
         &spec(json!({ "heartbeatIntervalMs": 300 })),
-        "silenceMinMs must be at least twice heartbeatIntervalMs (600), was 400",
+        "silenceMinMs must be at least twice heartbeatIntervalMs",
     );
 }
 
@@ -138,7 +138,7 @@ fn a_name_fits_its_pods_and_services() {
     refused(
         None,
         &named(&"a".repeat(41), &spec),
-        "must have at most 40 characters, has 41",
+        "must have at most 40 characters, was \"aaaa",
     );
     refused(None, &named("1db", &spec), "must start with a letter");
     refused(None, &named("my.db", &spec), "hold only a-z, 0-9 and -");

@@ -10,8 +10,11 @@ const REWRITE: &str = "STANDBY_REWRITE_GOLDEN";
 /// A client-side `kubectl apply` keeps the whole object in an annotation of at most this size.
 const APPLY_BYTES_MAX: usize = 256 * 1024;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../crds")
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let top = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    standby_api::crds::FOLDERS
+        .into_iter()
+        .map(move |folder| top.join(folder))
 }
 
 fn walk(value: &Value, visit: &mut impl FnMut(&serde_json::Map<String, Value>)) {
@@ -28,15 +31,20 @@ fn walk(value: &Value, visit: &mut impl FnMut(&serde_json::Map<String, Value>)) 
 #[test]
 fn the_files_are_what_the_types_say() {
     let rewrite = std::env::var_os(REWRITE).is_some();
-    for (name, yaml) in standby_api::crds() {
-        let path = folder().join(&name);
+    for (folder, (name, yaml)) in folders().flat_map(|folder| {
+        standby_api::crds()
+            .into_iter()
+            .map(move |crd| (folder.clone(), crd))
+    }) {
+        let path = folder.join(name);
         if rewrite {
-            std::fs::write(&path, &yaml).expect("crds/ can be written");
+            std::fs::write(&path, &yaml).expect("the folder can be written");
         }
         let file = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             file == yaml,
-            "crds/{name} is not what the types say: run cargo xtask crds"
+            "{} is not what the types say: run cargo xtask crds",
+            path.display()
         );
     }
 }
@@ -47,11 +55,13 @@ fn no_file_stands_there_without_a_type() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+    for entry in folders().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(
             known.contains(&name),
-            "crds/{name} belongs to no type: remove it"
+            "{} belongs to no type: remove it",
+            path.display()
         );
     }
 }

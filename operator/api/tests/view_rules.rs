@@ -226,13 +226,17 @@ fn both_refuse(old: Option<&StandbyViewSpec>, new: &StandbyViewSpec, rule: &str)
 #[test]
 fn a_node_that_lacks_writes_is_promoted_only_with_consent_for_that_very_epoch() {
     let stale = promoted(NODES[2]);
-    both_refuse(Some(&base()), &stale, "was not complete in epoch 7");
+    both_refuse(
+        Some(&base()),
+        &stale,
+        "was not complete in the recorded epoch",
+    );
     both_refuse(
         Some(&base()),
         &stale
             .clone()
             .with_consent(consent(ConsentKind::AcceptDataLoss, 7)),
-        "consent must name the epoch it is for: must be 8, was 7",
+        "consent must name the epoch it is for",
     );
     let agreed = stale.with_consent(consent(ConsentKind::AcceptDataLoss, 8));
     assert_eq!(check_change(Some(&base()), &agreed), Ok(()));
@@ -250,11 +254,7 @@ fn consent_to_losing_data_leaves_nobody_else_complete() {
 fn consent_to_losing_data_skips_no_epoch() {
     let mut new = promoted(NODES[2]).with_consent(consent(ConsentKind::AcceptDataLoss, 9));
     new.epoch = 9;
-    both_refuse(
-        Some(&base()),
-        &new,
-        "epoch must be 8 (one more than recorded), was 9",
-    );
+    both_refuse(Some(&base()), &new, "epoch must be one more than recorded");
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn not_even_recovery_goes_back() {
         ..promoted(NODES[0])
     }
     .with_consent(consent(ConsentKind::Recovery, 6));
-    both_refuse(Some(&base()), &new, "epoch must be 8");
+    both_refuse(Some(&base()), &new, "epoch must be one more than recorded");
 }
 
 #[test]
