@@ -196,3 +196,21 @@ fn damage_stays_until_the_log_is_cut_or_reset() {
     assert_eq!((recovered.base, recovered.last), (at(2, 50), at(2, 50)));
     assert_eq!(recovered.damaged, None);
 }
+
+#[test]
+fn a_file_that_became_shorter_is_damage() {
+    let disk = FaultyDisk::default();
+    let (mut writer, ..) = open(&disk);
+    writer.append(&entries(1, 1..=4, 900)).unwrap();
+    writer.sync().unwrap();
+    drop(writer);
+    for kept in [64, 5000, 8192, 9200, 16 * 1024 - 1] {
+        let cut = disk.copy();
+        cut.edit(&cut.newest_segment(), |bytes| bytes.truncate(kept));
+        let (mut writer, _, recovered) = open(&cut);
+        assert!(recovered.damaged.is_some(), "{kept} bytes");
+        writer.truncate_after(recovered.last.index).unwrap();
+        drop(writer);
+        assert_eq!(open(&cut).2.damaged, None);
+    }
+}

@@ -87,7 +87,7 @@ fn list(disk: &dyn Disk, found: &mut Found) -> Result<Vec<Candidate>, LogError> 
             continue;
         };
         let (FileKind::Segment(id) | FileKind::Spare(id)) = kind;
-        found.next_id = found.next_id.max(id + 1);
+        found.next_id = found.next_id.max(id.saturating_add(1));
         match kind {
             FileKind::Spare(_) => {
                 let file = disk
@@ -271,7 +271,10 @@ fn read_segment(segment: &mut Segment, limit: Option<Index>, found: &mut Found) 
         None => {
             let tail = scan.tail(seal, segment.end)?;
             found.proven = proven.max(tail.proven);
-            if found.proven > segment.end {
+            if segment.size < segment.header.size {
+                let what = "the file is shorter than it was made";
+                found.damaged = Some(damage(end, found.last, what));
+            } else if found.proven > segment.end {
                 found.damaged = Some(damage(
                     end,
                     found.last,
@@ -378,7 +381,7 @@ impl Scan {
 
     /// Bytes of a frame that was begun at `end` and is not whole, as far as its head can be read.
     fn torn_bytes(&mut self, seal: Seal, end: u32) -> io::Result<u64> {
-        let most = u64::from(self.size - end);
+        let most = u64::from(self.size.saturating_sub(end));
         let head = self.at(end, FRAME_HEADER_BYTES)?;
         if claimed_segment(head) != Some(seal.segment) {
             return Ok(0);

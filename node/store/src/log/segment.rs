@@ -39,6 +39,8 @@ pub(crate) struct Header {
     pub salt: u64,
     pub base: Position,
     pub begin: Begin,
+    /// The file's length when the segment was begun, in bytes.
+    pub size: u32,
 }
 
 /// Why there is no header.
@@ -67,6 +69,7 @@ impl Header {
             Begin::Continue => 1,
             Begin::Reset => 2,
         };
+        bytes[52..56].copy_from_slice(&self.size.to_le_bytes());
         let crc = crc32c::crc32c(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -106,6 +109,7 @@ impl Header {
             salt: word(24),
             base,
             begin,
+            size: half(52),
         })
     }
 

@@ -236,9 +236,19 @@ impl Drop for Helper {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         self.requests = None;
-        if let Some(thread) = self.thread.take() {
+        // The channel ends with the thread. A disk that hangs must not keep the process from ending.
+        let patience = Duration::from_millis(SPARE_WAIT_MS);
+        let ended = loop {
+            match self.prepared.recv_timeout(patience) {
+                Ok(_) => {}
+                Err(error) => break error.is_disconnected(),
+            }
+        };
+        if let Some(thread) = self.thread.take().filter(|_| ended) {
             // A helper that panicked has told so already; nothing is lost with it.
             drop(thread.join());
+        } else {
+            tracing::warn!("the log's helper thread hangs in the disk; it is left behind");
         }
     }
 }

@@ -348,11 +348,13 @@ impl LogWriter {
         let spare = self.spares.take();
         let id = self.spares.next_id();
         let (salt, _) = Uuid::new_v4().as_u64_pair();
+        let size = u32::try_from(self.segment_bytes).expect("checked with the options");
         let header = Header {
             id,
             salt,
             base,
             begin,
+            size,
         };
         self.disk
             .rename(&spare_name(spare.id), &segment_name(id))
@@ -362,7 +364,6 @@ impl LogWriter {
             .write(spare.file.as_ref())
             .and_then(|()| spare.file.sync())
             .map_err(LogError::io("write a segment's header"))?;
-        let size = u32::try_from(self.segment_bytes).expect("checked with the options");
         (self.end, self.durable, self.marked) = (FRAMES_START, FRAMES_START, FRAMES_START);
         Ok(Segment::new(header, spare.file, size))
     }
