@@ -91,10 +91,10 @@ use crate::status::StandbyClusterStatus;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.instances != 1 || self.durability == 'Available'").message(
+    validation = Rule::new("self.instances != 1 || self.durability == 'Available'").field_path(".instances").message(
         "instances: 1 needs durability: Available, was Strict: a single copy has no synchronous standby, so it could never acknowledge a write"
     ),
-    validation = Rule::new("!has(self.etcd) || !has(self.etcd.quotaBackendBytes) || !isQuantity(self.storage.size) || !quantity(self.storage.size).isInteger() || quantity(self.storage.size).asInteger() > self.etcd.quotaBackendBytes").message(Message::Expression(
+    validation = Rule::new("!has(self.etcd) || !has(self.etcd.quotaBackendBytes) || !isQuantity(self.storage.size) || !quantity(self.storage.size).isInteger() || quantity(self.storage.size).asInteger() > self.etcd.quotaBackendBytes").field_path(".etcd.quotaBackendBytes").message(Message::Expression(
         "'etcd.quotaBackendBytes must be less than storage.size (' + self.storage.size + ')'".into()
     ))
 )]
@@ -202,8 +202,10 @@ pub enum FailoverMode {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.silenceMinMs <= self.silenceMaxMs")
+        .field_path(".silenceMinMs")
         .message("silenceMinMs must be at most silenceMaxMs"),
     validation = Rule::new("self.silenceMinMs >= 2 * self.heartbeatIntervalMs")
+        .field_path(".silenceMinMs")
         .message("silenceMinMs must be at least twice heartbeatIntervalMs")
 )]
 pub struct Detection {
@@ -235,10 +237,10 @@ pub struct Detection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").message(
+    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)").field_path(".storageClassName").message(
         "storageClassName cannot be changed: volumes do not move between storage classes; make a new cluster"
     ),
-    validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0").message(Message::Expression(
+    validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0").field_path(".size").message(Message::Expression(
         "'size cannot shrink: must be at least ' + oldSelf.size + ', was ' + self.size".into()
     ))
 )]

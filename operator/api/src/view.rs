@@ -49,14 +49,19 @@ use standby_core::{ClusterId, Epoch, NodeId, View, ViewError};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!self.alone || self.synchronous.size() == 0")
+        .field_path(".alone")
         .message("alone and synchronous exclude each other"),
     validation = Rule::new("!(self.primary in self.synchronous)")
+        .field_path(".primary")
         .message("the primary cannot be synchronous too"),
     validation = Rule::new("self.primary in self.complete")
+        .field_path(".complete")
         .message("the primary must be in complete"),
     validation = Rule::new("!(self.alone || self.synchronous.size() > 0) || (self.complete.size() == self.synchronous.size() + 1 && self.synchronous.all(n, n in self.complete))")
+        .field_path(".complete")
         .message("complete must be exactly the primary and the synchronous nodes in a view that can acknowledge"),
     validation = Rule::new("!has(self.consent) || self.consent.epoch == self.epoch")
+        .field_path(".consent.epoch")
         .message("consent must name the epoch it is for: consent.epoch must be the same as epoch"),
     validation = Rule::new("!has(self.consent) || self.consent.kind != 'recovery' || !(self.alone || self.synchronous.size() > 0)")
         .message("a recovered view must first be recorded with no synchronous node and not alone (V10)"),
@@ -66,14 +71,18 @@ use standby_core::{ClusterId, Epoch, NodeId, View, ViewError};
     validation = Rule::new("self.epoch != oldSelf.epoch || self == oldSelf")
         .message("a recorded view never changes: take the next epoch"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.epoch == oldSelf.epoch + 1 || (self.epoch > oldSelf.epoch && has(self.consent) && self.consent.kind == 'recovery')")
+        .field_path(".epoch")
         .message("epoch must be one more than recorded"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.primary in oldSelf.complete || has(self.consent)")
+        .field_path(".primary")
         .message(Message::Expression("'primary ' + self.primary + ' was not complete in the recorded epoch: promoting it could lose acknowledged writes (V3)'".into())),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.primary == oldSelf.primary || !(self.alone || self.synchronous.size() > 0)")
         .message("a new primary must first be recorded with no synchronous node and not alone (V4)"),
     validation = Rule::new("self.epoch == oldSelf.epoch || self.alone || self.synchronous.size() > 0 || (has(self.consent) && self.consent.kind == 'recovery') || self.complete.all(n, n in oldSelf.complete || (has(self.consent) && n == self.primary))")
+        .field_path(".complete")
         .message("nothing may enter complete in a view that cannot acknowledge"),
     validation = Rule::new("self.epoch == oldSelf.epoch || !has(self.consent) || self.consent.kind != 'acceptDataLoss' || self.primary in oldSelf.complete || self.complete.size() == 1")
+        .field_path(".complete")
         .message("after a promotion that accepts data loss only the new primary is complete")
 )]
 pub struct StandbyViewSpec {
