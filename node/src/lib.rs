@@ -1,1 +1,12 @@
-//! The node's shell.
+//! The node's process: threads, sockets, TLS and wiring around the core, the store and a protocol.
+//!
+//! Nothing in this crate decides what may be acknowledged or who is primary.
+
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod disk_watch;
+pub mod limits;
+pub mod peers;
+pub mod replication;
+pub mod tls;

@@ -1,0 +1,279 @@
+//! The control port: the operator's orders in, reports out (V9). Only the operator's certificate is
+//! let in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use futures::{Stream, StreamExt};
+use standby_control::v1::control_server::{Control, ControlServer};
+use standby_control::{ConvertError, OPERATOR_IDENTITY, v1};
+use standby_core::replica::{Input, LinkState, PeerStatus, RoleKind, Status as CoreStatus};
+use standby_core::{ClusterId, Epoch, NodeId};
+use standby_store::volume::PeerAddress;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::limits::{
+    CONTROL_CONNECTIONS_MAX, CONTROL_REPORTS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
+};
+use crate::replication::{Command, Shared, Told};
+use crate::tls::{Tls, TlsError, names_of};
+
+/// The control service.
+pub struct ControlService<O> {
+    /// What a session works with.
+    pub session: Arc<Session<O>>,
+}
+
+/// What a control session works with.
+pub struct Session<O> {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// This run of the process.
+    pub run: String,
+    /// The driver.
+    pub driver: Sender<Command<O>>,
+    /// Numbers.
+    pub shared: Arc<Shared>,
+    /// Counts up when the operator should know of something.
+    pub changed: watch::Receiver<u64>,
+}
+
+type Reports = Pin<Box<dyn Stream<Item = Result<v1::Report, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl<O: Send + 'static> Control for ControlService<O> {
+    type SessionStream = Reports;
+
+    async fn session(
+        &self,
+        request: Request<tonic::Streaming<v1::Order>>,
+    ) -> Result<Response<Reports>, Status> {
+        let (reports, stream) = mpsc::channel(CONTROL_REPORTS_MAX);
+        let session = Arc::clone(&self.session);
+        let orders = request.into_inner();
+        tokio::spawn(async move { session.run(orders, reports).await });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+type Outgoing = mpsc::Sender<Result<v1::Report, Status>>;
+
+impl<O: Send + 'static> Session<O> {
+    async fn run(&self, mut orders: tonic::Streaming<v1::Order>, reports: Outgoing) {
+        let mut changed = self.changed.clone();
+        if !self.report(0, &reports).await {
+            return;
+        }
+        loop {
+            let answers = tokio::select! {
+                order = orders.next() => match order {
+                    Some(Ok(order)) => {
+                        let sequence = order.sequence;
+                        if let Err(error) = self.obey(order) {
+                            let refused = Status::invalid_argument(error.to_string());
+                            // The operator may have gone.
+                            let _ = reports.send(Err(refused)).await;
+                            return;
+                        }
+                        sequence
+                    }
+                    Some(Err(_)) | None => return,
+                },
+                news = changed.changed() => match news {
+                    Ok(()) => 0,
+                    Err(_) => return,
+                },
+            };
+            if !self.report(answers, &reports).await {
+                return;
+            }
+        }
+    }
+
+    fn obey(&self, order: v1::Order) -> Result<(), ConvertError> {
+        match order.order {
+            Some(v1::order::Order::PushView(push)) => self.push_view(push)?,
+            Some(v1::order::Order::StepDown(step_down)) => {
+                self.tell(Command::Input(Input::StepDown(Epoch(step_down.epoch))));
+            }
+            Some(v1::order::Order::Ping(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn push_view(&self, push: v1::PushView) -> Result<(), ConvertError> {
+        let peers = push.peers.into_iter().map(|peer| PeerAddress {
+            name: peer.name,
+            peer: peer.peer,
+            client_url: peer.client_url,
+        });
+        // Addresses first: the view makes the node dial.
+        let (peers, client_url) = (peers.collect(), push.client_url);
+        self.tell(Command::Told(Told::Addresses { peers, client_url }));
+        let Some(view) = push.view else { return Ok(()) };
+        let await_nodes: Result<_, _> = push.await_nodes.into_iter().map(NodeId::try_from).collect();
+        self.tell(Command::Input(Input::View {
+            view: view.try_into()?,
+            await_nodes: await_nodes?,
+            previous_stopped: push.previous_primary_stopped,
+        }));
+        Ok(())
+    }
+
+    fn tell(&self, command: Command<O>) {
+        // The driver is gone only when the process ends.
+        let _ = self.driver.send(command);
+    }
+
+    /// Sends a report; `false` when the operator has gone or the node cannot say how it is.
+    async fn report(&self, answers: u64, reports: &Outgoing) -> bool {
+        let (reply, status) = oneshot::channel();
+        self.tell(Command::Status(reply));
+        let limit = Duration::from_millis(STATUS_TIMEOUT_MS);
+        let Ok(Ok(status)) = tokio::time::timeout(limit, status).await else { return false };
+        reports.send(Ok(self.compose(answers, &status))).await.is_ok()
+    }
+
+    fn compose(&self, answers: u64, status: &CoreStatus) -> v1::Report {
+        let role = match status.role {
+            RoleKind::Unassigned => v1::Role::Unspecified,
+            RoleKind::Follower => v1::Role::Follower,
+            RoleKind::Primary => v1::Role::Primary,
+            RoleKind::Restarted => v1::Role::Restarted,
+            RoleKind::SteppedDown => v1::Role::SteppedDown,
+        };
+        let number = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
+        v1::Report {
+            answers,
+            node: Some((&self.node).into()),
+            cluster_id: self.cluster_id.0.clone(),
+            run: self.run.clone(),
+            role: role.into(),
+            view: status.view.as_ref().map(Into::into),
+            log_first: status.first.0,
+            log_last_index: status.last.index.0,
+            log_last_epoch: status.last.epoch.0,
+            durable_index: status.durable.0,
+            commit_index: status.commit.0,
+            applied_index: self.shared.applied().0,
+            serving: status.serving,
+            drained: status.drained,
+            wants_handover: self.shared.wants_handover.load(Ordering::Relaxed),
+            peers: status.peers.iter().map(peer_report).collect(),
+            primary_link: status.primary_link.as_ref().map(|link| v1::PrimaryLink {
+                state: match link.state {
+                    LinkState::Up => v1::LinkState::Up,
+                    LinkState::Silent => v1::LinkState::Silent,
+                    LinkState::Refused => v1::LinkState::Refused,
+                    LinkState::NotPrimary => v1::LinkState::NotPrimary,
+                }
+                .into(),
+                silent_ms: link.silent.as_millis(),
+                phi_milli: 0,
+                commits_stuck_ms: link.stuck.as_millis(),
+            }),
+            write_stall: status.write_stall.as_ref().map(|stall| v1::WriteStall {
+                waiting_ms: stall.waiting.as_millis(),
+                local_disk: stall.local_disk,
+                nodes: stall.nodes.iter().map(Into::into).collect(),
+            }),
+            doubt: status.doubt.as_ref().map(ToString::to_string).unwrap_or_default(),
+            disk_total_bytes: number(&self.shared.disk_total),
+            disk_free_bytes: number(&self.shared.disk_free),
+            disk_full: self.shared.disk_full.load(Ordering::Relaxed),
+            version: env!("CARGO_PKG_VERSION").into(),
+            view_stored_ago_ms: status.view_stored_for.as_millis(),
+            serving_ago_ms: status.serving_for.as_millis(),
+        }
+    }
+}
+
+fn peer_report(peer: &PeerStatus) -> v1::PeerReport {
+    v1::PeerReport {
+        node: Some((&peer.node).into()),
+        connected: peer.session.is_some(),
+        durable_index: peer.durable.0,
+        silent_ms: peer.silent.as_millis(),
+        awaited: peer.awaited,
+        complete: peer.complete,
+        in_snapshot: peer.in_snapshot,
+    }
+}
+
+/// Serves the control port until `shutdown`.
+pub async fn serve<O: Send + 'static>(
+    session: Arc<Session<O>>,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let service = ControlServer::new(ControlService { session });
+    let builder = tonic::transport::Server::builder().tcp_nodelay(true);
+    let mut builder = builder.http2_keepalive_interval(Some(Duration::from_secs(10)));
+    let end = shutdown.clone();
+    let stopped = async move { end.cancelled().await };
+    let router = builder.add_service(service);
+    match tls {
+        Some(tls) => {
+            let (ready, incoming) = mpsc::channel(CONTROL_CONNECTIONS_MAX);
+            tokio::spawn(accept(listener, tls, ready, shutdown));
+            let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+            router.serve_with_incoming_shutdown(incoming, stopped).await
+        }
+        None => {
+            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, stopped).await
+        }
+    }
+}
+
+type Accepted = tokio_rustls::server::TlsStream<TcpStream>;
+
+async fn accept(
+    listener: TcpListener,
+    tls: Tls,
+    ready: mpsc::Sender<Accepted>,
+    shutdown: CancellationToken,
+) {
+    let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let (tls, ready) = (tls.clone(), ready.clone());
+        tokio::spawn(async move {
+            match let_in(&tls, stream).await {
+                // The server ends with the process.
+                Ok(stream) => drop(ready.send(stream).await),
+                Err(error) => tracing::warn!(%error, "a control connection was not let in"),
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn let_in(tls: &Tls, stream: TcpStream) -> Result<Accepted, TlsError> {
+    // A socket that refuses is closed soon anyway.
+    let _ = stream.set_nodelay(true);
+    let stream = tls.accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS)).await?;
+    let names = names_of(stream.get_ref().1.peer_certificates())?;
+    if !names.iter().any(|name| name == OPERATOR_IDENTITY) {
+        return Err(TlsError::WrongIdentity { needs: OPERATOR_IDENTITY, names });
+    }
+    Ok(stream)
+}

@@ -1,0 +1,67 @@
+//! Every bound of the node's shell, once, with its unit.
+
+/// Commands of clients that may wait to be committed.
+pub const PROPOSALS_IN_FLIGHT_MAX: usize = 16_384;
+/// Bytes of commands that may wait to be committed.
+pub const PROPOSALS_IN_FLIGHT_BYTES: usize = 256 << 20;
+/// How long a client's command may wait to be committed. etcd's own limit is 5 s plus two election
+/// time-outs of 1 s.
+pub const PROPOSAL_TIMEOUT_MS: u64 = 7_000;
+/// How long a linearizable read may wait for proof of primacy.
+pub const READ_TIMEOUT_MS: u64 = 7_000;
+/// Inputs that the driver takes in before it carries out what the core commands.
+pub const DRIVER_BATCH_MAX: usize = 512;
+/// Bytes of entries that may wait for the disk before a follower stops reading from its primary.
+pub const LOG_BACKLOG_BYTES: u64 = 64 << 20;
+/// Bytes of entries in one message to a follower, unless a single entry is larger.
+pub const APPEND_BYTES: usize = 1 << 20;
+/// The largest message between nodes. A frame of the log fits.
+pub const PEER_MESSAGE_BYTES: usize = 64 << 20;
+/// How long the commit index may wait for entries to travel with.
+pub const COMMIT_NOTICE_MS: u64 = 3;
+/// Entries that are applied as one batch.
+pub const APPLY_BATCH_ENTRIES: usize = 1_024;
+/// Bytes of entries that are applied as one batch.
+pub const APPLY_BATCH_BYTES: usize = 4 << 20;
+/// Bytes applied after which the state is made durable.
+pub const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
+/// Time after which the state is made durable when anything was applied.
+pub const CHECKPOINT_EVERY_MS: u64 = 30_000;
+/// Bytes of log that are kept for nodes that come back, if the disk is large enough.
+pub const LOG_RETAIN_BYTES: u64 = 256 << 20;
+/// The share of the disk that the retained log may take, as a divisor.
+pub const LOG_RETAIN_DISK_DIVISOR: u64 = 4;
+/// Quiet time after which the log notes on disk how far it is durable.
+pub const LOG_MARK_AFTER_MS: u64 = 1_000;
+/// Disk space below which writes are refused: this much...
+pub const DISK_RESERVE_BYTES: u64 = 192 << 20;
+/// ...or this share of the disk, as a divisor, if that is less.
+pub const DISK_RESERVE_DIVISOR: u64 = 8;
+/// How often the disk's space is looked at.
+pub const DISK_CHECK_MS: u64 = 500;
+/// How long connecting to a peer may take.
+pub const PEER_CONNECT_MS: u64 = 500;
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_MS: u64 = 2_000;
+/// The first pause between attempts to connect to the primary; it doubles up to the longest.
+pub const REDIAL_FIRST_MS: u64 = 10;
+/// The longest pause between attempts to connect to the primary.
+pub const REDIAL_LONGEST_MS: u64 = 200;
+/// Connections of peers that a node accepts.
+pub const PEER_CONNECTIONS_MAX: usize = 64;
+/// Control connections that a node accepts: a few operators' worth.
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Reports waiting on a control stream whose reader is slow.
+pub const CONTROL_REPORTS_MAX: usize = 16;
+/// Shortest time between reports that a node sends by itself.
+pub const REPORT_PACE_MS: u64 = 5;
+/// How often certificates are looked at for renewal.
+pub const TLS_RELOAD_MS: u64 = 30_000;
+/// How long a primary that was told to end waits to be relieved.
+pub const HANDOVER_MS: u64 = 10_000;
+/// How long a node that ends gives requests in flight.
+pub const DRAIN_MS: u64 = 2_000;
+/// How long a status question to the driver may take.
+pub const STATUS_TIMEOUT_MS: u64 = 2_000;
+/// Bytes of the log's end that are kept in memory for followers.
+pub const TAIL_BYTES: u64 = 16 << 20;

@@ -1,0 +1,116 @@
+//! Keeps one connection to the primary of the view, as long as there is one to follow.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standby_core::NodeId;
+use standby_core::replica::Input;
+use standby_store::volume::PeerAddress;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::{PeerContext, connection};
+use crate::limits::{HANDSHAKE_MS, PEER_CONNECT_MS, REDIAL_FIRST_MS, REDIAL_LONGEST_MS};
+use crate::replication::Command;
+
+/// Where everybody is, and the address that follows the primary.
+pub type Addresses = watch::Receiver<(Vec<PeerAddress>, String)>;
+
+/// Dials until the driver has gone.
+pub async fn run<O: Send + 'static>(
+    context: Arc<PeerContext<O>>,
+    mut follow: watch::Receiver<Option<NodeId>>,
+    mut addresses: Addresses,
+) {
+    let mut pause_ms = REDIAL_FIRST_MS;
+    loop {
+        let target = follow.borrow_and_update().clone();
+        let address = target.as_ref().and_then(|node| address_of(&mut addresses, node));
+        let (Some(target), Some(address)) = (target, address) else {
+            if wait_for_news(&mut follow, &mut addresses).await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let attempt = dial_and_run(&context, &target, &address);
+        let outcome = tokio::select! {
+            outcome = attempt => outcome,
+            changed = follow.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                pause_ms = REDIAL_FIRST_MS;
+                continue;
+            }
+            _ = addresses.changed() => {
+                let moved = address_of(&mut addresses, &target).as_ref() != Some(&address);
+                tracing::debug!(moved, "addresses changed");
+                continue;
+            }
+        };
+        match outcome {
+            Ok(()) => pause_ms = REDIAL_FIRST_MS,
+            Err(refused) => {
+                if refused {
+                    // The driver is gone only when the process ends.
+                    let _ = context.driver.send(Command::Input(Input::ConnectRefused));
+                }
+                pause_ms = (pause_ms * 2).min(REDIAL_LONGEST_MS);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
+            changed = follow.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn address_of(addresses: &mut Addresses, node: &NodeId) -> Option<String> {
+    let known = addresses.borrow_and_update();
+    known.0.iter().find(|peer| peer.name == node.name).map(|peer| peer.peer.clone())
+}
+
+async fn wait_for_news(
+    follow: &mut watch::Receiver<Option<NodeId>>,
+    addresses: &mut Addresses,
+) -> Result<(), watch::error::RecvError> {
+    tokio::select! {
+        changed = follow.changed() => changed,
+        changed = addresses.changed() => changed,
+    }
+}
+
+/// Connects and runs the connection to its end. The error says whether connecting was refused.
+async fn dial_and_run<O: Send + 'static>(
+    context: &Arc<PeerContext<O>>,
+    target: &NodeId,
+    address: &str,
+) -> Result<(), bool> {
+    let limit = Duration::from_millis(PEER_CONNECT_MS);
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%target, address, %error, "the primary cannot be reached");
+            return Err(error.kind() == io::ErrorKind::ConnectionRefused);
+        }
+        Err(_) => return Err(false),
+    };
+    // A socket that refuses is closed soon anyway.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = &context.tls else {
+        connection::run(Arc::clone(context), stream, true, None).await;
+        return Ok(());
+    };
+    let limit = Duration::from_millis(HANDSHAKE_MS);
+    match tls.connect(stream, &target.name, limit).await {
+        Ok(stream) => {
+            connection::run(Arc::clone(context), stream, true, None).await;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::debug!(%target, address, %error, "the primary's handshake failed");
+            Err(false)
+        }
+    }
+}

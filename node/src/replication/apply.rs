@@ -1,0 +1,199 @@
+//! The thread that owns the state machine: applies what is committed, answers those who wait for it,
+//! takes and takes in snapshots.
+//!
+//! It applies up to the commit index it is told and never beyond (V6). Any error ends the process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use standby_core::{Entry, Index, Position};
+use standby_interface::{MachineError, Refusal, SnapshotSource, StateMachine};
+use standby_store::log::LogReader;
+use tokio::sync::oneshot;
+
+use super::pending::Reply;
+use super::{Command, Fatal, LogJob, Shared, Told, end_process};
+use crate::limits::{
+    APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MS,
+};
+
+/// Something for the state machine.
+pub enum ApplyJob<O> {
+    /// Apply up to this index; these clients wait for their commands' outcomes.
+    Apply {
+        /// The commit index.
+        through: Index,
+        /// Who waits, by index, ascending.
+        waiters: Vec<(Index, Reply<O>)>,
+    },
+    /// Answer reads once everything before this job is applied.
+    Reads(Vec<oneshot::Sender<Result<(), Refusal>>>),
+    /// Open a snapshot for a follower.
+    Snapshot(SnapshotRequest),
+    /// A piece of a snapshot from the primary; the first empties the state.
+    Restore {
+        /// Whether it is the first.
+        first: bool,
+        /// The piece.
+        chunk: bytes::Bytes,
+    },
+    /// All of the snapshot came: the state stands at this position.
+    FinishRestore(Position),
+    /// Make the state durable, then tell.
+    Close(Sender<()>),
+}
+
+/// Who wants a snapshot.
+pub struct SnapshotRequest {
+    /// It must contain this index.
+    pub at_least: Index,
+    /// Where the open snapshot goes.
+    pub reply: oneshot::Sender<Box<dyn SnapshotSource>>,
+}
+
+/// The thread's belongings.
+pub struct ApplyThread<M: StateMachine> {
+    /// The state machine.
+    pub machine: M,
+    /// Where entries are read.
+    pub log: LogReader,
+    /// Jobs.
+    pub jobs: Receiver<ApplyJob<M::Outcome>>,
+    /// Where news go.
+    pub driver: Sender<Command<M::Outcome>>,
+    /// Where the log is told to begin anew.
+    pub log_jobs: Sender<LogJob>,
+    /// Numbers.
+    pub shared: Arc<Shared>,
+}
+
+impl<M: StateMachine> ApplyThread<M> {
+    /// Works until the driver has gone.
+    pub fn run(mut self) {
+        let mut since_checkpoint = 0;
+        let every = Duration::from_millis(CHECKPOINT_EVERY_MS);
+        let mut checkpoint_due = Instant::now() + every;
+        let mut wanted: Vec<SnapshotRequest> = Vec::new();
+        loop {
+            let wait = checkpoint_due.saturating_duration_since(Instant::now());
+            match self.jobs.recv_timeout(wait) {
+                Ok(ApplyJob::Snapshot(request)) => wanted.push(request),
+                Ok(job) => since_checkpoint += self.take(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.open_snapshots(&mut wanted);
+            let due = Instant::now() >= checkpoint_due;
+            if since_checkpoint >= CHECKPOINT_EVERY_BYTES || (due && since_checkpoint > 0) {
+                self.checkpoint();
+                since_checkpoint = 0;
+            }
+            if due || since_checkpoint == 0 {
+                checkpoint_due = Instant::now() + every;
+            }
+        }
+    }
+
+    /// Does a job; returns the bytes that were applied.
+    fn take(&mut self, job: ApplyJob<M::Outcome>) -> u64 {
+        match job {
+            ApplyJob::Apply { through, waiters } => return self.apply(through, waiters),
+            ApplyJob::Reads(replies) => {
+                for reply in replies {
+                    // A client that has gone does not need the answer.
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            ApplyJob::Snapshot(_) => unreachable!("kept until it can be opened"),
+            ApplyJob::Restore { first, chunk } => {
+                if first {
+                    self.machine.begin_restore().unwrap_or_else(|e| fatal("emptying the state", &e));
+                }
+                let taken = self.machine.restore_chunk(chunk);
+                taken.unwrap_or_else(|error| fatal("taking in a snapshot", &error));
+            }
+            ApplyJob::FinishRestore(position) => {
+                let finished = self.machine.finish_restore(position);
+                finished.unwrap_or_else(|error| fatal("finishing a snapshot", &error));
+                self.shared.set_applied(position.index);
+                // The driver is gone only when the process ends; likewise below.
+                let _ = self.log_jobs.send(LogJob::Reset(position));
+            }
+            ApplyJob::Close(done) => {
+                self.checkpoint();
+                let _ = done.send(());
+            }
+        }
+        0
+    }
+
+    fn apply(&mut self, through: Index, waiters: Vec<(Index, Reply<M::Outcome>)>) -> u64 {
+        let mut waiters = waiters.into_iter().peekable();
+        let mut bytes = 0;
+        while self.machine.applied().index < through {
+            let from = self.machine.applied().index.next();
+            let read = self.log.read(from, APPLY_BATCH_BYTES);
+            let mut entries = read.unwrap_or_else(|error| fatal("reading the log", &error));
+            entries.retain(|entry| entry.position.index <= through);
+            entries.truncate(APPLY_BATCH_ENTRIES);
+            assert!(
+                entries.first().is_some_and(|entry| entry.position.index == from),
+                "the log holds {from}, which is committed and not applied"
+            );
+            bytes += super::log_thread_bytes(&entries);
+            let outcomes = self.machine.apply(&entries);
+            let outcomes = outcomes.unwrap_or_else(|error| fatal("applying", &error));
+            assert_eq!(outcomes.len(), entries.len(), "one outcome for each entry");
+            self.shared.set_applied(self.machine.applied().index);
+            answer(&mut waiters, &entries, outcomes);
+        }
+        bytes
+    }
+
+    fn open_snapshots(&mut self, wanted: &mut Vec<SnapshotRequest>) {
+        let applied = self.machine.applied().index;
+        while let Some(at) = wanted.iter().position(|request| request.at_least <= applied) {
+            let request = wanted.swap_remove(at);
+            let source = self.machine.snapshot();
+            let source = source.unwrap_or_else(|error| fatal("opening a snapshot", &error));
+            // The follower may have gone meanwhile.
+            let _ = request.reply.send(source);
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        let position = self.machine.checkpoint();
+        let position = position.unwrap_or_else(|error| fatal("making the state durable", &error));
+        let _ = self.driver.send(Command::Told(Told::Checkpoint(position.index)));
+    }
+}
+
+fn answer<O>(
+    waiters: &mut std::iter::Peekable<std::vec::IntoIter<(Index, Reply<O>)>>,
+    entries: &[Entry],
+    outcomes: Vec<O>,
+) {
+    for (entry, outcome) in entries.iter().zip(outcomes) {
+        let index = entry.position.index;
+        while waiters.next_if(|(at, _)| *at < index).is_some() {}
+        if let Some((_, reply)) = waiters.next_if(|(at, _)| *at == index) {
+            // A client that has gone does not need the answer.
+            let _ = reply.send(Ok((entry.position, outcome)));
+        }
+    }
+}
+
+fn fatal(what: &'static str, error: &dyn std::error::Error) -> ! {
+    end_process(&Fatal { what, error: describe(error) })
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", describe(source)),
+        None => error.to_string(),
+    }
+}
+
+/// For `fatal`: machine errors are ordinary errors.
+const _: fn(&MachineError) -> &dyn std::error::Error = |error| error;

@@ -1,0 +1,430 @@
+//! The thread that drives the core: takes in what happened, hands out what the core commands.
+//!
+//! It never blocks on disk, network or state machine, so that heartbeats and reports go on while any
+//! of them hangs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use standby_core::replica::{Input, Output, ReadTicket, Replica, RoleKind, SessionId, Status};
+use standby_core::{Epoch, Index, Message, NodeId, Position, View};
+use standby_interface::{Refusal, Role, RoleInfo};
+use standby_store::volume::{PeerAddress, StoredView};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::pending::{Pending, Reply};
+use super::{ApplyJob, Clock, LogJob, Shared, SnapshotRequest, Tail, log_thread_bytes};
+use crate::limits::{DRIVER_BATCH_MAX, REPORT_PACE_MS};
+use standby_core::Micros;
+use standby_interface::SnapshotSource;
+
+/// What the driver is told.
+pub enum Command<O> {
+    /// For the core.
+    Input(Input),
+    /// A peer's connection stands; what is meant for it goes to `link`.
+    Peer {
+        /// The connection.
+        session: SessionId,
+        /// Where its commands go.
+        link: mpsc::UnboundedSender<PeerLink>,
+        /// Whether this node dialled.
+        dialled: bool,
+    },
+    /// A client's command.
+    Propose {
+        /// The command.
+        payload: Bytes,
+        /// Where the outcome goes.
+        reply: Reply<O>,
+    },
+    /// A linearizable read that found no lease.
+    Read(oneshot::Sender<Result<(), Refusal>>),
+    /// Everything the core knows, now.
+    Status(oneshot::Sender<Status>),
+    /// News from the other threads and the control port.
+    Told(Told),
+}
+
+/// News that are not for the core.
+#[derive(Debug)]
+pub enum Told {
+    /// The state is durable up to here.
+    Checkpoint(Index),
+    /// Where everybody is.
+    Addresses {
+        /// The peers.
+        peers: Vec<PeerAddress>,
+        /// The address that follows the primary.
+        client_url: String,
+    },
+}
+
+/// What a peer's connection is told.
+pub enum PeerLink {
+    /// Send a message.
+    Send(Message),
+    /// Stream the log after this position, in messages of this epoch.
+    Stream {
+        /// The epoch.
+        epoch: Epoch,
+        /// Where the follower's log ends.
+        start: Position,
+    },
+    /// How far the stream may go, and what is committed.
+    Limit {
+        /// The last index to send.
+        upto: Index,
+        /// The commit index to tell.
+        commit: Index,
+    },
+    /// Stop streaming.
+    StopStream,
+    /// Send a snapshot once it can be opened.
+    Snapshot(oneshot::Receiver<Box<dyn SnapshotSource>>),
+    /// Close the connection.
+    Close,
+}
+
+/// What a driver works with.
+pub struct DriverParts<O> {
+    /// The core.
+    pub replica: Replica,
+    /// What is told.
+    pub inbox: Receiver<Command<O>>,
+    /// The log's jobs.
+    pub log_jobs: Sender<LogJob>,
+    /// The state machine's jobs.
+    pub apply_jobs: Sender<ApplyJob<O>>,
+    /// The log's end in memory.
+    pub tail: Arc<Tail>,
+    /// Numbers to publish.
+    pub shared: Arc<Shared>,
+    /// Time.
+    pub clock: Clock,
+    /// Where the role is published.
+    pub role: watch::Sender<RoleInfo>,
+    /// Whom to dial.
+    pub follow: watch::Sender<Option<NodeId>>,
+    /// Where everybody is.
+    pub addresses: watch::Sender<(Vec<PeerAddress>, String)>,
+    /// Counts up when something changed that the operator acts on.
+    pub changed: watch::Sender<u64>,
+    /// Bytes of log to keep for nodes that come back.
+    pub retain_bytes: u64,
+}
+
+/// The driver.
+pub struct Driver<O> {
+    parts: DriverParts<O>,
+    links: BTreeMap<SessionId, mpsc::UnboundedSender<PeerLink>>,
+    pending: Pending<O>,
+    reads: BTreeMap<ReadTicket, oneshot::Sender<Result<(), Refusal>>>,
+    next_ticket: u64,
+    digest: Option<Digest>,
+    digest_due: Micros,
+}
+
+/// What makes a node report by itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Digest {
+    role: RoleKind,
+    epoch: Epoch,
+    serving: bool,
+    drained: bool,
+    complete: BTreeSet<NodeId>,
+    connected: BTreeSet<NodeId>,
+    link: Option<standby_core::replica::LinkState>,
+    stalled: bool,
+    doubt: bool,
+}
+
+impl<O: Send + 'static> Driver<O> {
+    /// A driver that has not begun.
+    #[must_use]
+    pub fn new(parts: DriverParts<O>) -> Self {
+        Self {
+            parts,
+            links: BTreeMap::new(),
+            pending: Pending::default(),
+            reads: BTreeMap::new(),
+            next_ticket: 0,
+            digest: None,
+            digest_due: Micros(0),
+        }
+    }
+
+    /// Works until nobody can tell it anything more.
+    pub fn run(mut self) {
+        self.settle();
+        loop {
+            let wait = self.parts.clock.until(self.parts.replica.next_deadline());
+            match self.parts.inbox.recv_timeout(wait) {
+                Ok(command) => self.take_batch(command),
+                Err(RecvTimeoutError::Timeout) => {
+                    let now = self.parts.clock.now();
+                    self.parts.replica.step(now, Input::Tick);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.settle();
+        }
+    }
+
+    /// Takes in what waits; commands of clients that wait together are proposed together.
+    fn take_batch(&mut self, first: Command<O>) {
+        let mut proposals = Vec::new();
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(command) = next.take() {
+            match command {
+                Command::Propose { payload, reply } => proposals.push((payload, reply)),
+                other => self.take(other),
+            }
+            taken += 1;
+            if taken < DRIVER_BATCH_MAX {
+                next = self.parts.inbox.try_recv().ok();
+            }
+        }
+        self.propose(proposals);
+    }
+
+    fn propose(&mut self, proposals: Vec<(Bytes, Reply<O>)>) {
+        if proposals.is_empty() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let (payloads, replies): (Vec<_>, Vec<_>) = proposals.into_iter().unzip();
+        match self.parts.replica.propose(now, payloads) {
+            Ok(first) => {
+                let mut index = first;
+                for reply in replies {
+                    self.pending.push(index, reply);
+                    index = index.next();
+                }
+            }
+            Err(_) => {
+                for reply in replies {
+                    // A client that has gone does not need the answer.
+                    let _ = reply.send(Err(Refusal::NotPrimary));
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, command: Command<O>) {
+        let now = self.parts.clock.now();
+        match command {
+            Command::Propose { .. } => unreachable!("proposals are taken together"),
+            Command::Input(input) => {
+                match &input {
+                    Input::Closed(session) => drop(self.links.remove(session)),
+                    Input::SnapshotInstalled(_) => self.parts.tail.clear(),
+                    _ => {}
+                }
+                self.parts.replica.step(now, input);
+            }
+            Command::Peer { session, link, dialled } => {
+                self.links.insert(session, link);
+                let connected =
+                    if dialled { Input::Connected(session) } else { Input::Accepted(session) };
+                self.parts.replica.step(now, connected);
+            }
+            Command::Read(reply) => {
+                self.next_ticket += 1;
+                let ticket = ReadTicket(self.next_ticket);
+                self.reads.retain(|_, waiting| !waiting.is_closed());
+                self.reads.insert(ticket, reply);
+                self.parts.replica.step(now, Input::Read(ticket));
+            }
+            Command::Status(reply) => {
+                // The asker may have given up.
+                let _ = reply.send(self.parts.replica.status(now));
+            }
+            Command::Told(told) => self.told(told),
+        }
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Checkpoint(checkpoint) => {
+                let now = self.parts.clock.now();
+                let status = self.parts.replica.status(now);
+                let connected = status.peers.iter().filter(|peer| peer.session.is_some());
+                let peers = connected.map(|peer| peer.durable).min().unwrap_or(checkpoint);
+                let retain_bytes = self.parts.retain_bytes;
+                self.log_job(LogJob::Release { checkpoint, peers, retain_bytes });
+            }
+            Told::Addresses { peers, client_url } => {
+                let news = (peers, client_url);
+                let changed = self.parts.addresses.send_if_modified(|old| {
+                    let differs = *old != news;
+                    if differs {
+                        old.clone_from(&news);
+                    }
+                    differs
+                });
+                if let (true, Some(view)) = (changed, self.parts.replica.view().cloned()) {
+                    self.log_job(LogJob::StoreAddresses(self.stored(view)));
+                }
+            }
+        }
+    }
+
+    fn stored(&self, view: View) -> StoredView {
+        let (peers, client_url) = self.parts.addresses.borrow().clone();
+        StoredView { view, peers, client_url }
+    }
+
+    fn log_job(&self, job: LogJob) {
+        // The thread is gone only when the process ends.
+        let _ = self.parts.log_jobs.send(job);
+    }
+
+    fn apply_job(&self, job: ApplyJob<O>) {
+        // The thread is gone only when the process ends.
+        let _ = self.parts.apply_jobs.send(job);
+    }
+
+    /// Carries out what the core commands, then publishes what others read.
+    fn settle(&mut self) {
+        let mut ready = Vec::new();
+        for output in self.parts.replica.drain() {
+            self.carry_out(output, &mut ready);
+        }
+        if !ready.is_empty() {
+            self.apply_job(ApplyJob::Reads(ready));
+        }
+        self.parts.shared.set_lease(self.parts.replica.read_lease());
+        self.publish();
+    }
+
+    fn carry_out(&mut self, output: Output, ready: &mut Vec<oneshot::Sender<Result<(), Refusal>>>) {
+        match output {
+            Output::StoreView(view) => self.log_job(LogJob::StoreView(self.stored(view))),
+            Output::Append(entries) => {
+                self.parts.shared.backlog.grow(log_thread_bytes(&entries));
+                self.parts.tail.push(&entries);
+                self.log_job(LogJob::Append(entries));
+            }
+            Output::Truncate(index) => {
+                self.parts.tail.truncate_after(index);
+                self.log_job(LogJob::Truncate(index));
+            }
+            Output::Discard => self.log_job(LogJob::Discard),
+            Output::Send(session, message) => self.link(session, PeerLink::Send(message)),
+            Output::Stream { session, epoch, start } => {
+                self.link(session, PeerLink::Stream { epoch, start });
+            }
+            Output::Limit { session, upto, commit } => {
+                self.link(session, PeerLink::Limit { upto, commit });
+            }
+            Output::StopStream(session) => self.link(session, PeerLink::StopStream),
+            Output::SendSnapshot { session, at_least } => {
+                let (reply, source) = oneshot::channel();
+                self.apply_job(ApplyJob::Snapshot(SnapshotRequest { at_least, reply }));
+                self.link(session, PeerLink::Snapshot(source));
+            }
+            Output::Close(session) => self.link(session, PeerLink::Close),
+            Output::Follow(node) => {
+                self.parts.follow.send_if_modified(|old| {
+                    let differs = *old != node;
+                    old.clone_from(&node);
+                    differs
+                });
+            }
+            Output::Commit(index) => {
+                self.parts.shared.set_commit(index);
+                let waiters = self.pending.through(index);
+                self.apply_job(ApplyJob::Apply { through: index, waiters });
+            }
+            // Answered behind what was committed before it, so all of that is applied by then.
+            Output::ReadReady(ticket, _) => ready.extend(self.reads.remove(&ticket)),
+            Output::ReadRefused(ticket) => {
+                if let Some(reply) = self.reads.remove(&ticket) {
+                    // A client that has gone does not need the answer.
+                    let _ = reply.send(Err(Refusal::NotPrimary));
+                }
+            }
+            Output::Role(kind) => self.role_changed(kind),
+        }
+    }
+
+    fn link(&self, session: SessionId, order: PeerLink) {
+        if let Some(link) = self.links.get(&session) {
+            // A connection that has just ended is reported by its task.
+            let _ = link.send(order);
+        }
+    }
+
+    fn role_changed(&mut self, kind: RoleKind) {
+        tracing::info!(role = ?kind, epoch = self.parts.replica.epoch().0, "role changed");
+        if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
+            self.pending.refuse_all(&Refusal::RoleLost);
+        }
+    }
+
+    /// Publishes the role for clients, and wakes the control streams when the operator should know.
+    fn publish(&mut self) {
+        let now = self.parts.clock.now();
+        let replica = &self.parts.replica;
+        let bare = replica.view().is_none_or(|view| !view.can_acknowledge());
+        if now < self.digest_due && !bare {
+            return;
+        }
+        self.digest_due = now.plus(Micros::from_millis(REPORT_PACE_MS));
+        let status = replica.status(now);
+        self.publish_role(&status);
+        let digest = digest_of(&status);
+        if self.digest.as_ref() != Some(&digest) {
+            self.digest = Some(digest);
+            self.parts.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    fn publish_role(&self, status: &Status) {
+        let role = match status.role {
+            RoleKind::Unassigned | RoleKind::Restarted => Role::Unassigned,
+            RoleKind::Follower => Role::Follower,
+            RoleKind::Primary if status.serving => Role::Primary,
+            RoleKind::Primary | RoleKind::SteppedDown => Role::PrimaryWaiting,
+        };
+        let primary_alive = match &status.primary_link {
+            Some(link) => link.state == standby_core::replica::LinkState::Up,
+            None => status.serving,
+        };
+        let info = RoleInfo {
+            role,
+            epoch: self.parts.replica.epoch(),
+            primary: status.view.as_ref().map(|view| view.primary.clone()),
+            primary_alive,
+        };
+        self.parts.role.send_if_modified(|old| {
+            let differs = *old != info;
+            old.clone_from(&info);
+            differs
+        });
+    }
+}
+
+/// Writes that wait for so long are news.
+const STALL_IS_NEWS: Micros = Micros::from_millis(150);
+
+fn digest_of(status: &Status) -> Digest {
+    let names = |keep: fn(&standby_core::replica::PeerStatus) -> bool| {
+        status.peers.iter().filter(|peer| keep(peer)).map(|peer| peer.node.clone()).collect()
+    };
+    Digest {
+        role: status.role,
+        epoch: status.view.as_ref().map_or(Epoch(0), |view| view.epoch),
+        serving: status.serving,
+        drained: status.drained,
+        complete: names(|peer| peer.complete),
+        connected: names(|peer| peer.session.is_some()),
+        link: status.primary_link.as_ref().map(|link| link.state),
+        stalled: status.write_stall.as_ref().is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
+        doubt: status.doubt.is_some(),
+    }
+}

@@ -1,0 +1,184 @@
+//! The thread that owns the commit log and the stored view: the only one that writes or syncs either.
+//!
+//! Jobs are done in the order given; appends that wait together share one sync (group commit). Any
+//! error ends the process.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use standby_core::replica::Input;
+use standby_core::{Entry, Index, Position};
+use standby_store::log::LogWriter;
+use standby_store::volume::{StoredView, Volume};
+use std::sync::Arc;
+
+use super::{Command, Fatal, Shared, end_process};
+use crate::limits::LOG_MARK_AFTER_MS;
+
+/// Something for the log.
+#[derive(Debug)]
+pub enum LogJob {
+    /// Append, and tell when durable.
+    Append(Vec<Entry>),
+    /// Cut after this index, and tell when durable.
+    Truncate(Index),
+    /// Begin anew after a snapshot at this position, and tell when durable.
+    Reset(Position),
+    /// Store a view with its addresses, and tell when durable.
+    StoreView(StoredView),
+    /// Store new addresses for the same view.
+    StoreAddresses(StoredView),
+    /// The state is durable up to this index, and connected followers have the log up to `peers`:
+    /// give up what is not worth keeping.
+    Release {
+        /// The state's durable index.
+        checkpoint: Index,
+        /// What every connected follower has.
+        peers: Index,
+        /// Bytes of log to keep all the same, for nodes that come back.
+        retain_bytes: u64,
+    },
+    /// Give up identity, log and state: the volume lost what it had acknowledged (V11). Ends the
+    /// process.
+    Discard,
+    /// Note on disk how far the log is durable, then tell.
+    Close(Sender<()>),
+}
+
+/// The thread's belongings.
+pub struct LogThread<O> {
+    /// The log.
+    pub log: LogWriter,
+    /// The volume.
+    pub volume: Volume,
+    /// Jobs.
+    pub jobs: Receiver<LogJob>,
+    /// Where completions go.
+    pub driver: Sender<Command<O>>,
+    /// Numbers.
+    pub shared: Arc<Shared>,
+}
+
+impl<O: Send + 'static> LogThread<O> {
+    /// Works until the driver has gone.
+    pub fn run(mut self) {
+        let quiet = Duration::from_millis(LOG_MARK_AFTER_MS);
+        loop {
+            match self.jobs.recv_timeout(quiet) {
+                Ok(job) => self.take(job),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.log.mark().unwrap_or_else(|error| fatal("marking the log", &error));
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Does a job, and with an append every append that waits directly behind it.
+    fn take(&mut self, job: LogJob) {
+        let mut next = Some(job);
+        while let Some(job) = next.take() {
+            match job {
+                LogJob::Append(entries) => next = self.append(entries),
+                other => self.one(other),
+            }
+        }
+    }
+
+    fn append(&mut self, first: Vec<Entry>) -> Option<LogJob> {
+        let mut bytes = 0;
+        let mut following = None;
+        let mut entries = Some(first);
+        while let Some(batch) = entries.take() {
+            bytes += bytes_of(&batch);
+            self.log.append(&batch).unwrap_or_else(|error| fatal("appending to the log", &error));
+            match self.jobs.try_recv() {
+                Ok(LogJob::Append(more)) => entries = Some(more),
+                Ok(other) => following = Some(other),
+                Err(_) => {}
+            }
+        }
+        self.log.sync().unwrap_or_else(|error| fatal("syncing the log", &error));
+        self.shared.backlog.shrink(bytes);
+        self.tell(Input::Durable(self.log.last()));
+        following
+    }
+
+    fn one(&mut self, job: LogJob) {
+        match job {
+            LogJob::Append(_) => unreachable!("appends are taken together"),
+            LogJob::Truncate(index) => {
+                let cut = self.log.truncate_after(index);
+                cut.unwrap_or_else(|error| fatal("cutting the log", &error));
+                self.tell(Input::Durable(self.log.last()));
+            }
+            LogJob::Reset(position) => {
+                let reset = self.log.reset(position);
+                reset.unwrap_or_else(|error| fatal("resetting the log", &error));
+                self.tell(Input::SnapshotInstalled(position));
+            }
+            LogJob::StoreView(stored) => {
+                let done = self.volume.store_view(&stored);
+                done.unwrap_or_else(|error| fatal("storing the view", &error));
+                self.tell(Input::ViewStored(stored.view.epoch));
+            }
+            LogJob::StoreAddresses(stored) => {
+                let done = self.volume.store_view(&stored);
+                done.unwrap_or_else(|error| fatal("storing addresses", &error));
+            }
+            LogJob::Release { checkpoint, peers, retain_bytes } => {
+                self.release(checkpoint, peers, retain_bytes);
+            }
+            LogJob::Discard => self.discard(),
+            LogJob::Close(done) => {
+                self.log.mark().unwrap_or_else(|error| fatal("marking the log", &error));
+                // Whoever waited may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn release(&mut self, checkpoint: Index, peers: Index, retain_bytes: u64) {
+        if self.log.disk_bytes() <= retain_bytes {
+            return;
+        }
+        // Far beyond what is kept for them, followers that lag are filled by a snapshot instead.
+        let lag_allowed = self.log.disk_bytes() <= retain_bytes.saturating_mul(2);
+        let through = if lag_allowed { checkpoint.min(peers) } else { checkpoint };
+        let released = self.log.release_below(through);
+        released.unwrap_or_else(|error| fatal("releasing the log", &error));
+        self.tell(Input::Released(self.log.base().index));
+    }
+
+    fn discard(&mut self) -> ! {
+        let renewed = self.volume.renew_identity();
+        let volume = renewed.unwrap_or_else(|error| fatal("giving up the volume", &error));
+        let reset = self.log.reset(Position::START);
+        reset.unwrap_or_else(|error| fatal("giving up the log", &error));
+        tracing::warn!(%volume, "the volume begins anew, empty and under a new identity (V11)");
+        end_process(&Fatal {
+            what: "the volume had lost what it acknowledged",
+            error: "it was given up; the process starts again as a new, empty node".into(),
+        })
+    }
+
+    fn tell(&self, input: Input) {
+        // The driver is gone only when the process ends.
+        let _ = self.driver.send(Command::Input(input));
+    }
+}
+
+/// What entries count as in the backlog.
+pub fn bytes_of(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.payload.len() as u64 + 64).sum()
+}
+
+fn fatal(what: &'static str, error: &dyn std::error::Error) -> ! {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    end_process(&Fatal { what, error: text })
+}

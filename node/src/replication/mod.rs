@@ -1,0 +1,38 @@
+//! Runs the core on real threads: one that drives it, one that writes the log, one that applies.
+//!
+//! Nothing here decides what may be acknowledged; that is `standby_core`. These modules carry its
+//! commands to disk, sockets and state machine, and their completions back.
+
+mod apply;
+mod clock;
+mod driver;
+mod handle;
+mod log_thread;
+mod pending;
+mod shared;
+mod tail;
+
+pub use apply::{ApplyJob, ApplyThread, SnapshotRequest};
+pub use clock::Clock;
+pub use driver::{Command, Driver, DriverParts, PeerLink, Told};
+pub use handle::NodeReplication;
+pub use log_thread::{LogJob, LogThread};
+pub(crate) use log_thread::bytes_of as log_thread_bytes;
+pub use shared::{LogBacklog, Shared};
+pub use tail::{Tail, TailFrames};
+
+/// An error after which the process must end: what is on the disk is not known any more.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {error}")]
+pub struct Fatal {
+    /// What was being done.
+    pub what: &'static str,
+    /// What went wrong.
+    pub error: String,
+}
+
+/// Ends the process at once. The log is the truth; a restart finds what is durable.
+pub fn end_process(fatal: &Fatal) -> ! {
+    tracing::error!(what = fatal.what, error = %fatal.error, "the process ends");
+    std::process::exit(1)
+}
