@@ -57,7 +57,11 @@ fn compaction_keeps_what_can_still_be_read() {
         let dropped: Vec<i64> = dropped.into_iter().map(|rev| rev.main).collect();
         assert_eq!(dropped, gone, "compacted at {revision}");
         for later in revision..10 {
-            assert_eq!(at(&compacted, later), at(&index(), later), "{revision}, read at {later}");
+            assert_eq!(
+                at(&compacted, later),
+                at(&index(), later),
+                "{revision}, read at {later}"
+            );
         }
     }
 }
@@ -99,7 +103,11 @@ fn an_index_built_again_answers_the_same() {
     again.restore(b"k", rev(6, 0), 0, 0);
     again.restore(b"k", rev(8, 0), 8, 1);
     for revision in 4..10 {
-        assert_eq!(at(&again, revision), at(&index(), revision), "at {revision}");
+        assert_eq!(
+            at(&again, revision),
+            at(&index(), revision),
+            "at {revision}"
+        );
     }
 }
 
@@ -119,7 +127,9 @@ fn a_range_ends_before_its_end() {
     ];
     for (key, end, found) in expected {
         let mut keys = Vec::new();
-        index.visit(KeyRange::new(key, end), 2, |key, _| keys.extend_from_slice(key));
+        index.visit(KeyRange::new(key, end), 2, |key, _| {
+            keys.extend_from_slice(key)
+        });
         assert_eq!(keys, found.as_bytes(), "{key:?} to {end:?}");
     }
 }

@@ -34,9 +34,16 @@ fn machine() -> (Machine, Arc<Told>) {
     (m, told)
 }
 
-fn history(m: &Machine, from: i64, limit_bytes: usize) -> Result<Vec<RevisionEvents>, HistoryError> {
+fn history(
+    m: &Machine,
+    from: i64,
+    limit_bytes: usize,
+) -> Result<Vec<RevisionEvents>, HistoryError> {
     let all = |_: &Bytes| Want::WithPrevious;
-    m.state.view().read(from, i64::MAX, &all, limit_bytes).map(|chunk| chunk.revisions)
+    m.state
+        .view()
+        .read(from, i64::MAX, &all, limit_bytes)
+        .map(|chunk| chunk.revisions)
 }
 
 #[test]
@@ -78,9 +85,16 @@ fn history_below_the_compacted_revision_is_refused() {
     let (mut m, told) = machine();
     m.compact(3).unwrap();
     m.run(command::sweep());
-    assert!(matches!(history(&m, 2, 1 << 20), Err(HistoryError::Compacted { compacted: 3 })));
+    assert!(matches!(
+        history(&m, 2, 1 << 20),
+        Err(HistoryError::Compacted { compacted: 3 })
+    ));
     let later = history(&m, 4, 1 << 20).unwrap();
-    assert_eq!(later, told.0.lock().unwrap()[2..], "what comes after keeps its previous values");
+    assert_eq!(
+        later,
+        told.0.lock().unwrap()[2..],
+        "what comes after keeps its previous values"
+    );
 }
 
 #[test]

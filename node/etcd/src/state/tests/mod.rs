@@ -1,5 +1,6 @@
 //! Tests of the state: rules one by one, then against a model.
 
+mod crash;
 mod history;
 mod model;
 mod property;
@@ -28,23 +29,42 @@ pub fn bytes(text: &str) -> Bytes {
 }
 
 pub fn put(key: &str, value: &str) -> PutRequest {
-    PutRequest { key: bytes(key), value: bytes(value), ..PutRequest::default() }
+    PutRequest {
+        key: bytes(key),
+        value: bytes(value),
+        ..PutRequest::default()
+    }
 }
 
 pub fn delete(key: &str, range_end: &str) -> DeleteRangeRequest {
     let (key, range_end) = (bytes(key), bytes(range_end));
-    DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() }
+    DeleteRangeRequest {
+        key,
+        range_end,
+        ..DeleteRangeRequest::default()
+    }
 }
 
 pub fn range(key: &str, range_end: &str) -> RangeRequest {
-    RangeRequest { key: bytes(key), range_end: bytes(range_end), ..RangeRequest::default() }
+    RangeRequest {
+        key: bytes(key),
+        range_end: bytes(range_end),
+        ..RangeRequest::default()
+    }
 }
 
 pub fn op(request: Request) -> RequestOp {
-    RequestOp { request: Some(request) }
+    RequestOp {
+        request: Some(request),
+    }
 }
 
-pub fn compare(key: &str, target: CompareTarget, result: CompareResult, union: TargetUnion) -> Compare {
+pub fn compare(
+    key: &str,
+    target: CompareTarget,
+    result: CompareResult,
+    union: TargetUnion,
+) -> Compare {
     Compare {
         result: result.into(),
         target: target.into(),
@@ -63,7 +83,10 @@ pub struct Machine {
 impl Machine {
     pub fn new() -> Self {
         let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
-        Self { state: EtcdState::open(Arc::clone(&engine)).unwrap(), engine }
+        Self {
+            state: EtcdState::open(Arc::clone(&engine)).unwrap(),
+            engine,
+        }
     }
 
     pub fn reopen(&mut self) {

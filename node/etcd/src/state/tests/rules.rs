@@ -3,7 +3,11 @@ use crate::pb::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::pb::etcdserverpb::response_op::Response;
 
 fn keys(answer: &RangeResponse) -> String {
-    answer.kvs.iter().map(|kv| String::from_utf8(kv.key.to_vec()).unwrap()).collect()
+    answer
+        .kvs
+        .iter()
+        .map(|kv| String::from_utf8(kv.key.to_vec()).unwrap())
+        .collect()
 }
 
 #[test]
@@ -40,9 +44,17 @@ fn a_version_starts_again_after_a_deletion() {
 fn the_previous_pair_is_returned_when_asked_for() {
     let mut m = Machine::new();
     m.put(put("a", "1")).unwrap();
-    let answer = m.put(PutRequest { prev_kv: true, ..put("a", "2") }).unwrap();
+    let answer = m
+        .put(PutRequest {
+            prev_kv: true,
+            ..put("a", "2")
+        })
+        .unwrap();
     assert_eq!(answer.prev_kv.unwrap().value, bytes("1"));
-    let answer = m.delete(DeleteRangeRequest { prev_kv: true, ..delete("a", "z") });
+    let answer = m.delete(DeleteRangeRequest {
+        prev_kv: true,
+        ..delete("a", "z")
+    });
     assert_eq!(answer.prev_kvs[0].value, bytes("2"));
 }
 
@@ -50,11 +62,18 @@ fn the_previous_pair_is_returned_when_asked_for() {
 fn keeping_a_value_or_lease_needs_a_key() {
     let mut m = Machine::new();
     m.grant(7).unwrap();
-    let keep_value = PutRequest { ignore_value: true, lease: 7, ..put("a", "") };
+    let keep_value = PutRequest {
+        ignore_value: true,
+        lease: 7,
+        ..put("a", "")
+    };
     assert_eq!(m.put(keep_value.clone()), Err(EtcdError::KeyNotFound));
     m.put(put("a", "1")).unwrap();
     m.put(keep_value).unwrap();
-    let keep_lease = PutRequest { ignore_lease: true, ..put("a", "2") };
+    let keep_lease = PutRequest {
+        ignore_lease: true,
+        ..put("a", "2")
+    };
     m.put(keep_lease).unwrap();
     let kv = m.range(&range("a", "")).unwrap().kvs.remove(0);
     assert_eq!((kv.value, kv.lease, kv.version), (bytes("2"), 7, 3));
@@ -63,7 +82,13 @@ fn keeping_a_value_or_lease_needs_a_key() {
 #[test]
 fn an_unknown_lease_is_refused() {
     let mut m = Machine::new();
-    assert_eq!(m.put(PutRequest { lease: 9, ..put("a", "1") }), Err(EtcdError::LeaseNotFound));
+    assert_eq!(
+        m.put(PutRequest {
+            lease: 9,
+            ..put("a", "1")
+        }),
+        Err(EtcdError::LeaseNotFound)
+    );
     assert_eq!(m.revoke(9), Err(EtcdError::LeaseNotFound));
     m.grant(9).unwrap();
     assert_eq!(m.grant(9), Err(EtcdError::LeaseExists));
@@ -74,7 +99,11 @@ fn revoking_a_lease_deletes_its_keys_in_one_revision() {
     let mut m = Machine::new();
     m.grant(7).unwrap();
     for key in ["b", "a", "c"] {
-        m.put(PutRequest { lease: 7, ..put(key, "1") }).unwrap();
+        m.put(PutRequest {
+            lease: 7,
+            ..put(key, "1")
+        })
+        .unwrap();
     }
     m.put(put("c", "rebound to none")).unwrap();
     assert_eq!(m.revision(), 5);
@@ -113,24 +142,107 @@ fn a_range_limits_counts_filters_and_sorts_as_etcd_does() {
     // Request, keys, more, count.
     let expected = [
         (all.clone(), "abc", false, 3),
-        (RangeRequest { limit: 2, ..all.clone() }, "ab", true, 3),
-        (RangeRequest { limit: 3, ..all.clone() }, "abc", false, 3),
-        (RangeRequest { revision: 3, ..all.clone() }, "ab", false, 2),
-        (RangeRequest { count_only: true, limit: 1, ..all.clone() }, "", false, 3),
-        (RangeRequest { min_mod_revision: 4, ..all.clone() }, "bc", false, 3),
-        (RangeRequest { max_mod_revision: 4, limit: 1, ..all.clone() }, "a", true, 3),
-        (RangeRequest { min_create_revision: 3, max_create_revision: 3, ..all.clone() }, "b", false, 3),
+        (
+            RangeRequest {
+                limit: 2,
+                ..all.clone()
+            },
+            "ab",
+            true,
+            3,
+        ),
+        (
+            RangeRequest {
+                limit: 3,
+                ..all.clone()
+            },
+            "abc",
+            false,
+            3,
+        ),
+        (
+            RangeRequest {
+                revision: 3,
+                ..all.clone()
+            },
+            "ab",
+            false,
+            2,
+        ),
+        (
+            RangeRequest {
+                count_only: true,
+                limit: 1,
+                ..all.clone()
+            },
+            "",
+            false,
+            3,
+        ),
+        (
+            RangeRequest {
+                min_mod_revision: 4,
+                ..all.clone()
+            },
+            "bc",
+            false,
+            3,
+        ),
+        (
+            RangeRequest {
+                max_mod_revision: 4,
+                limit: 1,
+                ..all.clone()
+            },
+            "a",
+            true,
+            3,
+        ),
+        (
+            RangeRequest {
+                min_create_revision: 3,
+                max_create_revision: 3,
+                ..all.clone()
+            },
+            "b",
+            false,
+            3,
+        ),
         (sorted(SortTarget::Key, SortOrder::Descend), "cba", false, 3),
         (by_value.clone(), "cba", false, 3),
-        (RangeRequest { limit: 1, ..by_value }, "c", true, 3),
+        (
+            RangeRequest {
+                limit: 1,
+                ..by_value
+            },
+            "c",
+            true,
+            3,
+        ),
         (sorted(SortTarget::Mod, SortOrder::Descend), "bca", false, 3),
         // Without an order a target sorts what the limit left.
-        (RangeRequest { limit: 1, ..sorted(SortTarget::Value, SortOrder::None) }, "b", true, 3),
+        (
+            RangeRequest {
+                limit: 1,
+                ..sorted(SortTarget::Value, SortOrder::None)
+            },
+            "b",
+            true,
+            3,
+        ),
     ];
     for (request, found, more, count) in expected {
         let answer = m.range(&request).unwrap();
-        assert_eq!((keys(&answer).as_str(), answer.more, answer.count), (found, more, count), "{request:?}");
-        assert_eq!(answer.header.unwrap().revision, 5, "the header has the newest revision");
+        assert_eq!(
+            (keys(&answer).as_str(), answer.more, answer.count),
+            (found, more, count),
+            "{request:?}"
+        );
+        assert_eq!(
+            answer.header.unwrap().revision,
+            5,
+            "the header has the newest revision"
+        );
     }
 }
 
@@ -138,10 +250,27 @@ fn a_range_limits_counts_filters_and_sorts_as_etcd_does() {
 fn keys_only_strips_values() {
     let mut m = Machine::new();
     m.grant(7).unwrap();
-    m.put(PutRequest { lease: 7, ..put("a", "1") }).unwrap();
-    let kv = m.range(&RangeRequest { keys_only: true, ..range("a", "") }).unwrap().kvs.remove(0);
-    assert_eq!((kv.value, kv.version, kv.mod_revision), (Bytes::new(), 1, 2));
-    assert_eq!(kv.lease, 0, "etcd answers from its index, which has no leases");
+    m.put(PutRequest {
+        lease: 7,
+        ..put("a", "1")
+    })
+    .unwrap();
+    let kv = m
+        .range(&RangeRequest {
+            keys_only: true,
+            ..range("a", "")
+        })
+        .unwrap()
+        .kvs
+        .remove(0);
+    assert_eq!(
+        (kv.value, kv.version, kv.mod_revision),
+        (Bytes::new(), 1, 2)
+    );
+    assert_eq!(
+        kv.lease, 0,
+        "etcd answers from its index, which has no leases"
+    );
 }
 
 #[test]
@@ -150,11 +279,18 @@ fn revisions_out_of_reach_are_refused() {
     for value in ["1", "2", "3"] {
         m.put(put("a", value)).unwrap();
     }
-    let at = |revision| RangeRequest { revision, ..range("a", "") };
+    let at = |revision| RangeRequest {
+        revision,
+        ..range("a", "")
+    };
     assert_eq!(m.range(&at(5)).unwrap_err(), EtcdError::FutureRevision);
     assert_eq!(m.compact(5), Err(EtcdError::FutureRevision));
     m.compact(3).unwrap();
-    assert_eq!(m.revision(), 4, "a compaction does not advance the revision");
+    assert_eq!(
+        m.revision(),
+        4,
+        "a compaction does not advance the revision"
+    );
     assert_eq!(m.compact(3), Err(EtcdError::Compacted));
     assert_eq!(m.range(&at(2)).unwrap_err(), EtcdError::Compacted);
     assert_eq!(m.range(&at(3)).unwrap().kvs[0].value, bytes("2"));
@@ -164,7 +300,10 @@ fn revisions_out_of_reach_are_refused() {
 fn a_compaction_in_the_middle_of_a_group_never_refuses_the_newest_revision() {
     let mut m = Machine::new();
     m.put(put("a", "1")).unwrap();
-    let group = [m.entry(0, put("a", "2").into()), m.entry(1, command::compact(3))];
+    let group = [
+        m.entry(0, put("a", "2").into()),
+        m.entry(1, command::compact(3)),
+    ];
     m.state.apply(&group).unwrap();
     assert_eq!(m.get("a").as_deref(), Some("2"));
     m.run(command::sweep());
@@ -173,7 +312,12 @@ fn a_compaction_in_the_middle_of_a_group_never_refuses_the_newest_revision() {
 }
 
 fn if_version(key: &str, version: i64) -> Compare {
-    compare(key, CompareTarget::Version, CompareResult::Equal, TargetUnion::Version(version))
+    compare(
+        key,
+        CompareTarget::Version,
+        CompareResult::Equal,
+        TargetUnion::Version(version),
+    )
 }
 
 #[test]
@@ -182,13 +326,43 @@ fn compares_of_a_missing_key_are_with_zeros_but_never_with_its_value() {
     let empty = TargetUnion::Value(Bytes::new());
     let expected = [
         (if_version("a", 0), true),
-        (compare("a", CompareTarget::Create, CompareResult::Less, TargetUnion::CreateRevision(1)), true),
-        (compare("a", CompareTarget::Lease, CompareResult::Equal, TargetUnion::Lease(0)), true),
-        (compare("a", CompareTarget::Value, CompareResult::Equal, empty.clone()), false),
-        (compare("a", CompareTarget::Value, CompareResult::NotEqual, empty), false),
+        (
+            compare(
+                "a",
+                CompareTarget::Create,
+                CompareResult::Less,
+                TargetUnion::CreateRevision(1),
+            ),
+            true,
+        ),
+        (
+            compare(
+                "a",
+                CompareTarget::Lease,
+                CompareResult::Equal,
+                TargetUnion::Lease(0),
+            ),
+            true,
+        ),
+        (
+            compare(
+                "a",
+                CompareTarget::Value,
+                CompareResult::Equal,
+                empty.clone(),
+            ),
+            false,
+        ),
+        (
+            compare("a", CompareTarget::Value, CompareResult::NotEqual, empty),
+            false,
+        ),
     ];
     for (compare, holds) in expected {
-        let request = TxnRequest { compare: vec![compare.clone()], ..TxnRequest::default() };
+        let request = TxnRequest {
+            compare: vec![compare.clone()],
+            ..TxnRequest::default()
+        };
         assert_eq!(m.txn(request).unwrap().succeeded, holds, "{compare:?}");
     }
     assert_eq!(m.revision(), 1);
@@ -201,8 +375,14 @@ fn a_compare_over_a_range_holds_for_every_key() {
         m.put(put(key, "x")).unwrap();
     }
     for (version, holds) in [(1, false), (2, false)] {
-        let compare = Compare { range_end: bytes("z"), ..if_version("a", version) };
-        let request = TxnRequest { compare: vec![compare], ..TxnRequest::default() };
+        let compare = Compare {
+            range_end: bytes("z"),
+            ..if_version("a", version)
+        };
+        let request = TxnRequest {
+            compare: vec![compare],
+            ..TxnRequest::default()
+        };
         assert_eq!(m.txn(request).unwrap().succeeded, holds);
     }
 }
@@ -216,15 +396,26 @@ fn nested_compares_see_the_state_before_and_ranges_the_writes_before_them() {
         ..TxnRequest::default()
     };
     let request = TxnRequest {
-        success: vec![op(Request::RequestPut(put("a", "1"))), op(Request::RequestTxn(nested))],
+        success: vec![
+            op(Request::RequestPut(put("a", "1"))),
+            op(Request::RequestTxn(nested)),
+        ],
         ..TxnRequest::default()
     };
     let answer = m.txn(request).unwrap();
     assert_eq!(answer.header.unwrap().revision, 2);
-    let Some(Response::ResponseTxn(nested)) = &answer.responses[1].response else { panic!() };
+    let Some(Response::ResponseTxn(nested)) = &answer.responses[1].response else {
+        panic!()
+    };
     assert!(nested.succeeded, "the compare saw the state before");
-    assert_eq!(nested.header.unwrap().revision, 0, "nested headers are empty in etcd too");
-    let Some(Response::ResponseRange(range)) = &nested.responses[0].response else { panic!() };
+    assert_eq!(
+        nested.header.unwrap().revision,
+        0,
+        "nested headers are empty in etcd too"
+    );
+    let Some(Response::ResponseRange(range)) = &nested.responses[0].response else {
+        panic!()
+    };
     assert_eq!((range.count, range.header.unwrap().revision), (1, 2));
 }
 
@@ -234,7 +425,10 @@ fn a_transaction_that_fails_a_check_changes_nothing() {
     let request = TxnRequest {
         success: vec![
             op(Request::RequestPut(put("a", "1"))),
-            op(Request::RequestPut(PutRequest { lease: 5, ..put("b", "1") })),
+            op(Request::RequestPut(PutRequest {
+                lease: 5,
+                ..put("b", "1")
+            })),
         ],
         ..TxnRequest::default()
     };
@@ -243,7 +437,10 @@ fn a_transaction_that_fails_a_check_changes_nothing() {
     let future = TxnRequest {
         success: vec![
             op(Request::RequestPut(put("a", "1"))),
-            op(Request::RequestRange(RangeRequest { revision: 2, ..range("a", "") })),
+            op(Request::RequestRange(RangeRequest {
+                revision: 2,
+                ..range("a", "")
+            })),
         ],
         ..TxnRequest::default()
     };
@@ -262,7 +459,11 @@ fn a_read_only_transaction_is_answered_without_the_log() {
     };
     let answer = m.state.view().txn(request.clone()).unwrap();
     assert!(answer.succeeded);
-    assert_eq!(Ok(answer), m.txn(request), "and the log would answer the same");
+    assert_eq!(
+        Ok(answer),
+        m.txn(request),
+        "and the log would answer the same"
+    );
 }
 
 #[test]

@@ -7,20 +7,42 @@ fn filled() -> Machine {
     m.grant(7).unwrap();
     for n in 0..20 {
         let key = format!("k{}", n % 5);
-        m.put(PutRequest { lease: 7 * (n % 2), ..put(&key, &n.to_string()) }).unwrap();
+        m.put(PutRequest {
+            lease: 7 * (n % 2),
+            ..put(&key, &n.to_string())
+        })
+        .unwrap();
     }
     m.delete(delete("k0", ""));
     m.compact(15).unwrap();
     m
 }
 
-fn image(m: &Machine) -> (RangeResponse, Vec<RangeResponse>, i64, Option<super::super::LeaseInfo>) {
+fn image(
+    m: &Machine,
+) -> (
+    RangeResponse,
+    Vec<RangeResponse>,
+    i64,
+    Option<super::super::LeaseInfo>,
+) {
     let view = m.state.view();
     let all = range("\0", "\0");
     let past = (15..=view.current_revision())
-        .map(|revision| m.range(&RangeRequest { revision, ..all.clone() }).unwrap())
+        .map(|revision| {
+            m.range(&RangeRequest {
+                revision,
+                ..all.clone()
+            })
+            .unwrap()
+        })
         .collect();
-    (m.range(&all).unwrap(), past, view.compacted_revision(), view.lease(7))
+    (
+        m.range(&all).unwrap(),
+        past,
+        view.compacted_revision(),
+        view.lease(7),
+    )
 }
 
 #[test]
@@ -30,7 +52,10 @@ fn a_reopened_state_is_the_same() {
     m.reopen();
     assert_eq!(m.state.applied(), applied);
     assert_eq!(image(&m), before);
-    assert!(m.state.view().is_sweeping(), "the deletions are still to be done");
+    assert!(
+        m.state.view().is_sweeping(),
+        "the deletions are still to be done"
+    );
     m.run(command::sweep());
     assert_eq!(image(&m), before);
     m.reopen();
@@ -111,7 +136,10 @@ fn a_restart_in_the_middle_of_a_restore_finds_an_empty_state() {
 fn a_newer_format_is_refused_in_words() {
     let m = Machine::new();
     let mut batch = standby_store::engine::Batch::default();
-    batch.put(&b"mformat"[..], Bytes::copy_from_slice(&9_i64.to_be_bytes()));
+    batch.put(
+        &b"mformat"[..],
+        Bytes::copy_from_slice(&9_i64.to_be_bytes()),
+    );
     m.engine.write(batch).unwrap();
     let Err(MachineError::Incomprehensible { what, .. }) = EtcdState::open(m.engine) else {
         panic!("it must not open");
