@@ -110,7 +110,9 @@ impl<K: Kv> HealthChecks<K> {
         match tokio::time::timeout(limit, self.kv.range(Request::new(request))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(status.message().to_owned()),
-            Err(_) => Err(Status::from(crate::error::EtcdError::Timeout).message().to_owned()),
+            Err(_) => Err(Status::from(crate::error::EtcdError::Timeout)
+                .message()
+                .to_owned()),
         }
     }
 }
@@ -129,7 +131,11 @@ pub fn grpc_health(
     let follow = async move {
         loop {
             let serving = serves(&role.borrow_and_update());
-            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
             reporter.set_service_status("", status).await;
             if role.changed().await.is_err() {
                 return;

@@ -17,8 +17,12 @@ pub const ETCD_VERSION: &str = "3.7.3";
 pub const ETCD_CLUSTER_VERSION: &str = "3.7.0";
 
 const LIVEZ: [Check; 1] = [Check::SerializableRead];
-const READYZ: [Check; 4] =
-    [Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+const READYZ: [Check; 4] = [
+    Check::DataCorruption,
+    Check::SerializableRead,
+    Check::LinearizableRead,
+    Check::NonLearner,
+];
 
 /// Answers HTTP requests.
 pub struct HttpApi {
@@ -30,7 +34,10 @@ pub struct HttpApi {
 
 impl HttpApi {
     /// Answers from these sources. Adds etcd's health counters to `registry`.
-    pub fn new(health: Arc<dyn HealthSource>, registry: Registry) -> Result<Self, prometheus::Error> {
+    pub fn new(
+        health: Arc<dyn HealthSource>,
+        registry: Registry,
+    ) -> Result<Self, prometheus::Error> {
         let healthy = IntCounter::new(
             "etcd_server_health_success",
             "The total number of successful health checks",
@@ -41,7 +48,12 @@ impl HttpApi {
         )?;
         registry.register(Box::new(healthy.clone()))?;
         registry.register(Box::new(unhealthy.clone()))?;
-        Ok(Self { health, registry, healthy, unhealthy })
+        Ok(Self {
+            health,
+            registry,
+            healthy,
+            unhealthy,
+        })
     }
 
     /// The answer to a request.
@@ -55,12 +67,17 @@ impl HttpApi {
     async fn answer_path(&self, path: &str, get: bool, query: &Query) -> Response<Body> {
         let known = ["/health", "/livez", "/readyz", "/version", "/metrics"];
         let root = known.iter().find(|root| {
-            path.strip_prefix(**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(**root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        let Some(root) = root else { return plain(StatusCode::NOT_FOUND, "404 page not found\n") };
+        let Some(root) = root else {
+            return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+        };
         if !get {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+            answer
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET"));
             return answer;
         }
         match (*root, &path[root.len()..]) {
@@ -76,7 +93,8 @@ impl HttpApi {
     async fn health(&self, query: &Query) -> Response<Body> {
         let reason = self.sickness(query).await;
         let healthy = reason.is_empty();
-        let text = serde_json::json!({ "health": healthy.to_string(), "reason": reason }).to_string();
+        let text =
+            serde_json::json!({ "health": healthy.to_string(), "reason": reason }).to_string();
         if healthy {
             self.healthy.inc();
             return plain(StatusCode::OK, text);
@@ -88,14 +106,21 @@ impl HttpApi {
     /// Why the node is not healthy; empty when it is.
     async fn sickness(&self, query: &Query) -> String {
         let alarms = self.health.alarms();
-        if let Some(alarm) = alarms.into_iter().find(|alarm| !query.has("exclude", alarm)) {
+        if let Some(alarm) = alarms
+            .into_iter()
+            .find(|alarm| !query.has("exclude", alarm))
+        {
             return format!("ALARM {alarm}");
         }
         let serializable = query.has("serializable", "true");
         if !serializable && !self.health.knows_leader() {
             return "RAFT NO LEADER".to_owned();
         }
-        let read = if serializable { Check::SerializableRead } else { Check::LinearizableRead };
+        let read = if serializable {
+            Check::SerializableRead
+        } else {
+            Check::LinearizableRead
+        };
         match self.health.check(read).await {
             Ok(()) => String::new(),
             Err(what) => format!("RANGE ERROR:{what}"),
@@ -105,10 +130,16 @@ impl HttpApi {
     /// `rest` is empty for all checks, or names one.
     async fn checks(&self, checks: &[Check], rest: &str, query: &Query) -> Response<Body> {
         let chosen: Vec<Check> = match rest.strip_prefix('/') {
-            None => {
-                checks.iter().copied().filter(|check| !query.has("exclude", check.name())).collect()
-            }
-            Some(name) => checks.iter().copied().filter(|check| check.name() == name).collect(),
+            None => checks
+                .iter()
+                .copied()
+                .filter(|check| !query.has("exclude", check.name()))
+                .collect(),
+            Some(name) => checks
+                .iter()
+                .copied()
+                .filter(|check| check.name() == name)
+                .collect(),
         };
         if chosen.is_empty() && !rest.is_empty() {
             return plain(StatusCode::NOT_FOUND, "404 page not found\n");
@@ -127,7 +158,11 @@ impl HttpApi {
         if failed {
             return plain(StatusCode::SERVICE_UNAVAILABLE, report + "\n");
         }
-        let text = if query.names("verbose") { report + "ok\n" } else { "ok\n".to_owned() };
+        let text = if query.names("verbose") {
+            report + "ok\n"
+        } else {
+            "ok\n".to_owned()
+        };
         plain(StatusCode::OK, text)
     }
 
@@ -135,8 +170,15 @@ impl HttpApi {
         let encoder = TextEncoder::new();
         let mut text = Vec::new();
         match encoder.encode(&self.registry.gather(), &mut text) {
-            Ok(()) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
-            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics: {error}\n")),
+            Ok(()) => answer(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                text,
+            ),
+            Err(error) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("metrics: {error}\n"),
+            ),
         }
     }
 }
@@ -151,7 +193,9 @@ fn version() -> Response<Body> {
 fn plain(status: StatusCode, text: impl Into<bytes::Bytes>) -> Response<Body> {
     let mut answer = answer(status, "text/plain; charset=utf-8", text);
     let nosniff = HeaderValue::from_static("nosniff");
-    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    answer
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     answer
 }
 
@@ -162,7 +206,9 @@ fn answer(
 ) -> Response<Body> {
     let mut answer = Response::new(Body::new(Full::new(text.into())));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content));
     answer
 }
 
@@ -171,9 +217,16 @@ struct Query(Vec<(String, String)>);
 
 impl Query {
     fn of(query: Option<&str>) -> Self {
-        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let pairs = query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty());
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Self(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+        Self(
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        )
     }
 
     fn names(&self, name: &str) -> bool {

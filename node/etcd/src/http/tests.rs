@@ -10,12 +10,20 @@ struct Fixed {
     leader: bool,
 }
 
-const WELL: Fixed = Fixed { broken: &[], alarms: &[], leader: true };
+const WELL: Fixed = Fixed {
+    broken: &[],
+    alarms: &[],
+    leader: true,
+};
 
 #[tonic::async_trait]
 impl HealthSource for Fixed {
     async fn check(&self, check: Check) -> Result<(), String> {
-        if self.broken.contains(&check) { Err("it broke".to_owned()) } else { Ok(()) }
+        if self.broken.contains(&check) {
+            Err("it broke".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     fn alarms(&self) -> Vec<&'static str> {
@@ -39,7 +47,10 @@ async fn get(health: Fixed, url: &str) -> (u16, String) {
 async fn a_well_node_says_what_etcd_says() {
     let expected = [
         ("/health", r#"{"health":"true","reason":""}"#),
-        ("/health?serializable=true", r#"{"health":"true","reason":""}"#),
+        (
+            "/health?serializable=true",
+            r#"{"health":"true","reason":""}"#,
+        ),
         ("/livez", "ok\n"),
         ("/readyz", "ok\n"),
         ("/livez?verbose", "[+]serializable_read ok\nok\n"),
@@ -60,22 +71,41 @@ async fn a_well_node_says_what_etcd_says() {
 
 #[tokio::test]
 async fn a_node_without_primary_is_unhealthy_but_reads_by_itself() {
-    let alone = || Fixed { leader: false, broken: &[Check::LinearizableRead], ..WELL };
+    let alone = || Fixed {
+        leader: false,
+        broken: &[Check::LinearizableRead],
+        ..WELL
+    };
     let (status, body) = get(alone(), "/health").await;
-    assert_eq!((status, body.as_str()), (503, "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}\n"));
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            503,
+            "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}\n"
+        )
+    );
     assert_eq!(get(alone(), "/health?serializable=true").await.0, 200);
     assert_eq!(get(alone(), "/livez").await.0, 200);
     let (status, body) = get(alone(), "/readyz").await;
     assert_eq!(status, 503);
-    assert!(body.contains("[-]linearizable_read failed: it broke\n"), "{body}");
+    assert!(
+        body.contains("[-]linearizable_read failed: it broke\n"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn an_alarm_makes_it_unhealthy_unless_it_is_excluded() {
-    let full = || Fixed { alarms: &["NOSPACE"], ..WELL };
+    let full = || Fixed {
+        alarms: &["NOSPACE"],
+        ..WELL
+    };
     assert_eq!(
         get(full(), "/health").await,
-        (503, "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n".to_owned())
+        (
+            503,
+            "{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}\n".to_owned()
+        )
     );
     assert_eq!(get(full(), "/health?exclude=NOSPACE").await.0, 200);
 }
@@ -86,7 +116,9 @@ async fn what_is_not_served_is_not_found_and_nothing_is_posted() {
         assert_eq!(get(WELL, url).await.0, 404, "{url}");
     }
     let api = HttpApi::new(Arc::new(WELL), Registry::new()).unwrap();
-    let answer = api.answer(&Request::post("/health").body(()).unwrap()).await;
+    let answer = api
+        .answer(&Request::post("/health").body(()).unwrap())
+        .await;
     assert_eq!(answer.status(), 405);
 }
 
