@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program that prints its result")]
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -147,9 +148,15 @@ struct Side {
 #[serde(rename_all = "camelCase")]
 struct Case {
     name: String,
-    batch: u64,
+    /// Rounds of which this is the median.
+    runs: usize,
+    /// Append and sync of one batch with our log.
+    p50_ms: f64,
+    p99_ms: f64,
+    entries_per_sync: u64,
     log: Side,
     bare: Side,
+    /// Our syncs per second over those of the bare file.
     ratio: f64,
 }
 
@@ -181,13 +188,15 @@ fn measure(dir: &Path, batch: u64, seconds: u64) -> Result<Case, Failure> {
     drop(log);
     fs::remove_dir_all(&work)?;
     let (log, bare) = (side(&mut ours), side(&mut least));
-    let ratio = log.syncs_per_second as f64 / bare.syncs_per_second as f64;
     Ok(Case {
-        name: format!("log-{batch}x1KiB"),
-        batch,
+        name: format!("log-{batch}"),
+        runs: 1,
+        p50_ms: log.p50_us as f64 / 1000.0,
+        p99_ms: log.p99_us as f64 / 1000.0,
+        entries_per_sync: batch,
+        ratio: log.syncs_per_second as f64 / bare.syncs_per_second as f64,
         log,
         bare,
-        ratio,
     })
 }
 
@@ -200,9 +209,16 @@ fn main() -> Result<(), Failure> {
             rounds.push(measure(&arguments.dir, batch, arguments.seconds)?);
         }
         rounds.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
-        cases.push(rounds.swap_remove(rounds.len() / 2));
+        let runs = rounds.len();
+        cases.push(Case {
+            runs,
+            ..rounds.swap_remove(runs / 2)
+        });
     }
-    let text = serde_json::to_string_pretty(&serde_json::json!({ "cases": cases }))?;
+    let text = serde_json::to_string_pretty(&serde_json::json!({
+        "cases": cases,
+        "ratios": cases.iter().map(|it| (it.name.clone(), it.ratio)).collect::<BTreeMap<_, _>>(),
+    }))?;
     println!("{text}");
     if let Some(path) = arguments.json {
         fs::write(path, text)?;

@@ -6,7 +6,7 @@ mod support;
 
 use standby_core::{Index, Position};
 use standby_store::log::{FRAME_HEADER_BYTES, FRAMES_START, LogError, frame_bytes};
-use support::{FaultyDisk, at, entries, open, read_all};
+use support::{Dice, FaultyDisk, at, entries, entry, open, read_all};
 
 #[test]
 fn a_torn_tail_is_cut_wherever_it_was_torn() {
@@ -149,7 +149,7 @@ fn one_bad_header_copy_does_no_harm_and_two_are_damage() {
                     bytes[at + 33] ^= 4;
                 }
             });
-            let (_, reader, recovered) = open(&flipped);
+            let (mut writer, reader, recovered) = open(&flipped);
             assert_eq!(
                 recovered.damaged.is_some(),
                 copies.len() == 2,
@@ -164,6 +164,13 @@ fn one_bad_header_copy_does_no_harm_and_two_are_damage() {
                     reader.last().index.0,
                     "{number}"
                 );
+                let next = recovered.last.index.0 + 1;
+                writer.truncate_after(recovered.last.index).unwrap();
+                writer.append(&entries(2, next..=next, 10)).unwrap();
+                writer.sync().unwrap();
+                drop(writer);
+                let (.., recovered) = open(&flipped);
+                assert_eq!((recovered.last, recovered.damaged), (at(2, next), None));
             }
         }
     }
@@ -212,5 +219,42 @@ fn a_file_that_became_shorter_is_damage() {
         writer.truncate_after(recovered.last.index).unwrap();
         drop(writer);
         assert_eq!(open(&cut).2.damaged, None);
+    }
+}
+
+#[test]
+fn whatever_byte_goes_bad_no_wrong_entry_is_read_and_no_durable_one_goes_unnoticed() {
+    let disk = FaultyDisk::default();
+    let (mut writer, ..) = open(&disk);
+    for index in 1..=60 {
+        writer.append(&entries(1, index..=index, 700)).unwrap();
+        writer.sync().unwrap();
+        writer
+            .release_below(Index(index.saturating_sub(30)))
+            .unwrap();
+    }
+    // The last entry is known to be durable only by the one after it.
+    writer.append(&entries(1, 61..=61, 700)).unwrap();
+    drop(writer);
+    let mut dice = Dice::new(11);
+    let whole = open(&disk.copy()).2;
+    for name in disk.names() {
+        let size = disk.content(&name).len();
+        for at in (0..size).step_by(37) {
+            let flipped = disk.copy();
+            flipped.edit(&name, |bytes| bytes[at] ^= 1 << dice.roll(8));
+            let (_, reader, recovered) = open(&flipped);
+            let found = read_all(&reader);
+            assert!(
+                found
+                    .iter()
+                    .all(|it| *it == entry(1, it.position.index.0, 700))
+            );
+            let lost = recovered.last.index < Index(60) || recovered.base != whole.base;
+            assert!(
+                !lost || recovered.damaged.is_some(),
+                "{name} byte {at}: {recovered:?}"
+            );
+        }
     }
 }
