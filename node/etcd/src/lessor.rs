@@ -73,11 +73,19 @@ impl Term {
             return;
         }
         let leases: HashMap<i64, Grant> = view.leases().into_iter().collect();
-        self.timers.retain(|id, timer| leases.get(id) == Some(&timer.grant));
+        self.timers
+            .retain(|id, timer| leases.get(id) == Some(&timer.grant));
         for (id, grant) in leases {
             if !self.timers.contains_key(&id) {
                 let deadline = now.plus(span_of(grant.ttl_s));
-                self.set(id, Timer { grant, deadline, retry: None });
+                self.set(
+                    id,
+                    Timer {
+                        grant,
+                        deadline,
+                        retry: None,
+                    },
+                );
             }
         }
         self.seen_changes = Some(changes);
@@ -215,3 +223,7 @@ impl Lessor {
         expired
     }
 }
+
+#[cfg(test)]
+#[path = "lessor_tests.rs"]
+mod tests;

@@ -133,7 +133,7 @@ impl<R: Replication<Outcome>> Node<R> {
         }
     }
 
-    async fn keep_alive(
+    pub(super) async fn keep_alive(
         &self,
         request: &LeaseKeepAliveRequest,
     ) -> Result<LeaseKeepAliveResponse, EtcdError> {

@@ -8,3 +8,6 @@ pub mod lease;
 pub mod maintenance;
 pub mod node;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;

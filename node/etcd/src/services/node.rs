@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use standby_core::{ClusterId, Epoch, Micros, NodeId};
 use standby_interface::{Refusal, Replication, Role, RoleInfo};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -64,6 +65,7 @@ pub struct Node<R> {
 
 struct Shared<R> {
     replication: R,
+    role: watch::Receiver<RoleInfo>,
     view: ReadView,
     lessor: Lessor,
     clock: Arc<dyn Clock>,
@@ -116,6 +118,7 @@ impl<R: Replication<Outcome>> Node<R> {
         let shared = Shared {
             cluster_id: cluster_number(&status.cluster_id),
             member_id: member_id(&status.node),
+            role: parts.replication.role(),
             replication: parts.replication,
             view: parts.view,
             lessor: Lessor::default(),
@@ -159,11 +162,11 @@ impl<R: Replication<Outcome>> Node<R> {
 
     /// The role now.
     pub fn role(&self) -> RoleInfo {
-        self.shared.replication.role().borrow().clone()
+        self.shared.role.borrow().clone()
     }
 
     fn epoch(&self) -> Epoch {
-        self.shared.replication.role().borrow().epoch
+        self.shared.role.borrow().epoch
     }
 
     /// A header with `revision`.
@@ -197,7 +200,7 @@ impl<R: Replication<Outcome>> Node<R> {
         let wants_leader = metadata
             .get("hasleader")
             .is_some_and(|value| value == "true");
-        if wants_leader && !self.role().primary_alive {
+        if wants_leader && !self.shared.role.borrow().primary_alive {
             return Err(EtcdError::NoLeader);
         }
         Ok(())
@@ -205,7 +208,7 @@ impl<R: Replication<Outcome>> Node<R> {
 
     /// Refuses what only a primary answers.
     pub fn check_primary(&self) -> Result<(), EtcdError> {
-        match self.role().role {
+        match self.shared.role.borrow().role {
             Role::Primary | Role::PrimaryWaiting => Ok(()),
             Role::Follower => Err(EtcdError::NotSupportedForLearner),
             Role::Unassigned => Err(EtcdError::NoLeader),
