@@ -13,6 +13,8 @@ mod range;
 mod core_tests;
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod testing;
 
 pub use self::core::{ReadPlan, StreamId, WatchCore, WatchCounts};
 pub use history::{History, HistoryChunk, HistoryError, RevisionEvents, Want};
