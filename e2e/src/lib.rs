@@ -5,11 +5,15 @@
 
 pub mod cluster;
 pub mod command;
+pub mod demo;
 pub mod error;
+pub mod etcd;
+pub mod failover;
 pub mod faults;
 pub mod images;
 pub mod kubernetes;
 pub mod limits;
 pub mod parts;
+pub mod product;
 pub mod progress;
 pub mod workload;

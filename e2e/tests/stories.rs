@@ -1,1 +1,188 @@
-fn main() {}
+//! Runs the stories: one after another, on one local Kubernetes, each in a namespace of its own.
+//! A story that fails shows its pods, events and logs, and what it broke is healed for the next.
+
+mod stories {
+    pub mod api_server_away;
+    pub mod bad_resources;
+    pub mod delete;
+    pub mod install;
+    pub mod leader_and_primary_gone;
+    pub mod local_kubernetes;
+    pub mod operator_away;
+    pub mod primary_host_gone;
+    pub mod primary_killed;
+    pub mod standby_killed;
+    pub mod unacknowledged_tail;
+    pub mod unsafe_view;
+    pub mod writers_and_checker;
+    pub mod writes_from_everywhere;
+}
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use futures::future::BoxFuture;
+use standby_e2e::cluster::Cluster;
+use standby_e2e::error::Result;
+use standby_e2e::product::{self, OPERATOR_NAMESPACE};
+use standby_e2e::progress::Progress;
+use standby_e2e::{faults, limits};
+
+/// What a story gets.
+pub struct Stage {
+    /// The local Kubernetes.
+    pub cluster: Cluster,
+    /// The namespace made for this story.
+    pub namespace: String,
+}
+
+type Story = for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<()>>;
+
+macro_rules! stories {
+    ($($module:ident),* $(,)?) => {
+        &[$((stringify!($module), |stage| Box::pin(stories::$module::run(stage)))),*]
+    };
+}
+
+/// Those that need no product come first.
+const BEFORE_INSTALL: &[(&str, Story)] = stories![writers_and_checker, local_kubernetes];
+
+/// The harmless ones first, the hard ones last.
+const AFTER_INSTALL: &[(&str, Story)] = stories![
+    install,
+    bad_resources,
+    unsafe_view,
+    writes_from_everywhere,
+    primary_killed,
+    standby_killed,
+    unacknowledged_tail,
+    operator_away,
+    api_server_away,
+    primary_host_gone,
+    leader_and_primary_gone,
+    delete,
+];
+
+/// Runs the stories on a local Kubernetes.
+#[derive(Parser)]
+struct Arguments {
+    /// Go on after a failure.
+    #[arg(long)]
+    all_failures: bool,
+    /// Only stories whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Use the local Kubernetes that is up already, and leave it up.
+    #[arg(long)]
+    keep: bool,
+    /// The number of the local Kubernetes; not the demo's.
+    #[arg(long, default_value_t = 9)]
+    number: u8,
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut tally = Tally::default();
+    let outcome = run_all(&arguments, &mut tally).await;
+    if let Err(error) = &outcome {
+        eprintln!("the stage itself failed: {error}");
+    }
+    if !arguments.keep {
+        match Cluster::down(arguments.number).await {
+            Ok(()) => {}
+            Err(error) => tally
+                .failed
+                .push(format!("taking the local Kubernetes down: {error}")),
+        }
+    }
+    for failure in &tally.failed {
+        eprintln!("FAILED {failure}");
+    }
+    eprintln!("{} passed, {} failed", tally.passed, tally.failed.len());
+    if outcome.is_ok() && tally.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn run_all(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
+    let progress = Progress::new();
+    let cluster = if arguments.keep {
+        Cluster::attach_or_up(arguments.number, &progress).await?
+    } else {
+        Cluster::up(arguments.number, &progress).await?
+    };
+    let mut stage = Stage {
+        cluster,
+        namespace: String::new(),
+    };
+    let wanted = |name: &str| {
+        arguments
+            .only
+            .as_ref()
+            .is_none_or(|only| name.contains(only))
+    };
+    let goes_on = |tally: &Tally| arguments.all_failures || tally.failed.is_empty();
+    for (name, story) in BEFORE_INSTALL.iter().filter(|(name, _)| wanted(name)) {
+        if goes_on(tally) {
+            tell(&mut stage, name, *story, tally).await?;
+        }
+    }
+    let after: Vec<_> = AFTER_INSTALL
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .collect();
+    if after.is_empty() || !goes_on(tally) {
+        return Ok(());
+    }
+    product::install(&stage.cluster, 2, &progress).await?;
+    for (name, story) in after {
+        if goes_on(tally) {
+            tell(&mut stage, name, *story, tally).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one story and cleans up after it.
+async fn tell(stage: &mut Stage, name: &str, story: Story, tally: &mut Tally) -> Result<()> {
+    let begun = Instant::now();
+    stage.namespace = format!("e2e-{}", name.replace('_', "-"));
+    let namespace = stage.cluster.api.namespace(&stage.namespace).await?;
+    let outcome = match tokio::time::timeout(limits::STORY_TIMEOUT, story(stage)).await {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err(format!(
+            "did not end within {} s",
+            limits::STORY_TIMEOUT.as_secs()
+        )),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    match outcome {
+        Ok(()) => {
+            eprintln!("ok     {name} ({seconds:.1} s)");
+            tally.passed += 1;
+        }
+        Err(error) => {
+            eprintln!("FAILED {name} ({seconds:.1} s): {error}");
+            eprintln!("{}", stage.cluster.api.story_of(&stage.namespace).await);
+            eprintln!("{}", stage.cluster.api.story_of(OPERATOR_NAMESPACE).await);
+            tally.failed.push(format!("{name}: {error}"));
+        }
+    }
+    faults::heal(&stage.cluster).await?;
+    if let Err(error) = namespace.remove().await {
+        tally
+            .failed
+            .push(format!("{name} left something behind: {error}"));
+    }
+    Ok(())
+}

@@ -2,79 +2,106 @@
 //! manager does not own.
 
 use std::path::Path;
+use std::process::Command;
 
-use tokio::process::Command;
+use anyhow::{Context, Result, bail};
 
-use crate::command;
-use crate::error::{Error, Result};
-use crate::limits::BUILD_TIMEOUT;
-use crate::progress::Progress;
+/// Where a program or file comes from in Debian and its kin; needed to compile.
+const TO_BUILD: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    // The etcd client that the tests use compiles etcd's protocol files.
+    ("protoc", "protobuf-compiler"),
+];
 
-/// Where a program or file comes from in Debian and its kin.
-const NEEDED: &[(&str, &str)] = &[
-    ("ip", "iproute2"),
-    ("nft", "nftables"),
-    ("conntrack", "conntrack"),
-    ("mkfs.ext4", "e2fsprogs"),
-    ("fsfreeze", "util-linux"),
-    ("losetup", "mount"),
-    ("mount", "mount"),
-    ("nsenter", "util-linux"),
-    ("setsid", "util-linux"),
+/// The same, needed for hosts on this machine.
+const FOR_HOSTS: &[(&str, &str)] = &[
     ("bash", "bash"),
-    ("sysctl", "procps"),
-    ("gcc", "gcc"),
+    ("conntrack", "conntrack"),
+    ("fsfreeze", "util-linux"),
+    ("ip", "iproute2"),
+    ("losetup", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mount", "mount"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
     ("pkg-config", "pkg-config"),
+    ("setsid", "util-linux"),
+    ("sysctl", "procps"),
     ("/usr/include/seccomp.h", "libseccomp-dev"),
 ];
 
+/// The oldest Go that builds Kubernetes.
+const GO: (u32, u32) = (1, 26);
+
 /// Checks the machine and installs packages where that is possible.
-pub async fn prepare(progress: &Progress) -> Result<()> {
-    let mut lacking = Vec::new();
-    if !cfg!(target_os = "linux") {
-        lacking.push("Linux (hosts are Linux network namespaces)".to_owned());
+pub fn prepare(hosts: bool) -> Result<()> {
+    let mut needed = TO_BUILD.to_vec();
+    if hosts {
+        needed.extend(FOR_HOSTS);
+        check_hosts()?;
     }
-    if !rustix::process::geteuid().is_root() {
-        lacking.push("root (namespaces, mounts and cgroups need it): run this with sudo".to_owned());
-    }
-    match command::run("go", &["env", "GOVERSION"]).await {
-        Ok(version) if recent_go(version.trim()) => {}
-        Ok(version) => lacking.push(format!("Go 1.26 or later (found {})", version.trim())),
-        Err(_) => lacking.push("Go 1.26 or later in PATH (https://go.dev/dl)".to_owned()),
-    }
-    if command::run("cargo", &["--version"]).await.is_err() {
-        lacking.push("cargo in PATH (https://rustup.rs)".to_owned());
-    }
-    if !lacking.is_empty() {
-        return Err(Error::Machine(lacking.join("; ")));
-    }
-    let packages = missing_packages();
+    let packages = missing(&needed);
     if !packages.is_empty() {
-        install(&packages, progress).await?;
-        let still = missing_packages();
+        install(&packages)?;
+        let still = missing(&needed);
         if !still.is_empty() {
-            return Err(Error::Machine(format!("the packages {}", still.join(", "))));
+            bail!("still missing after installing them: {}", still.join(", "));
         }
     }
-    // Built in on many kernels, and then there is no module to load; the sysctl decides later.
-    let _ = command::run("modprobe", &["br_netfilter"]).await;
-    let _ = command::run("modprobe", &["loop"]).await;
+    if hosts {
+        for module in ["br_netfilter", "loop", "overlay"] {
+            // Built in on many kernels: then there is no module to load, and this may fail.
+            let _ = Command::new("modprobe").args(["--quiet", module]).output();
+        }
+    }
     Ok(())
 }
 
-fn recent_go(version: &str) -> bool {
-    let mut numbers = version.trim_start_matches("go").split('.');
-    let major = numbers.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    let minor = numbers.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    (major, minor) >= (1, 26)
+/// What no package manager can give.
+fn check_hosts() -> Result<()> {
+    let mut lacking = Vec::new();
+    if !cfg!(target_os = "linux") {
+        lacking.push("Linux: hosts are Linux namespaces".to_owned());
+    }
+    if user_id() != Some(0) {
+        lacking.push("root: namespaces, mounts and cgroups need it (run with sudo)".to_owned());
+    }
+    let (major, minor) = GO;
+    match said("go", &["env", "GOVERSION"]) {
+        Some(version) if is_recent(&version) => {}
+        Some(version) => lacking.push(format!("Go {major}.{minor} or later: found {version}")),
+        None => lacking.push(format!(
+            "Go {major}.{minor} or later in PATH: see https://go.dev/dl"
+        )),
+    }
+    if lacking.is_empty() {
+        Ok(())
+    } else {
+        bail!("this machine lacks {}", lacking.join("; "))
+    }
 }
 
-fn missing_packages() -> Vec<&'static str> {
-    let mut packages: Vec<_> = NEEDED
-        .iter()
-        .filter(|(what, _)| !is_there(what))
-        .map(|(_, package)| *package)
-        .collect();
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn user_id() -> Option<u32> {
+    said("id", &["-u"])?.parse().ok()
+}
+
+fn is_recent(version: &str) -> bool {
+    let mut numbers = version
+        .trim_start_matches("go")
+        .split('.')
+        .map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    (next(), next()) >= GO
+}
+
+fn missing(needed: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let absent = needed.iter().filter(|(what, _)| !is_there(what));
+    let mut packages: Vec<_> = absent.map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
@@ -85,35 +112,47 @@ fn is_there(what: &str) -> bool {
         return Path::new(what).exists();
     }
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':')
-        .chain(["/usr/sbin", "/sbin"])
+    let folders = path.split(':').chain(["/usr/sbin", "/sbin"]);
+    folders
+        .into_iter()
         .any(|folder| Path::new(folder).join(what).exists())
 }
 
-async fn install(packages: &[&str], progress: &Progress) -> Result<()> {
+fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
-    if !is_there("apt-get") {
-        return Err(Error::Machine(format!("the packages {list} (as Debian names them)")));
+    if !is_there("apt-get") || user_id() != Some(0) {
+        bail!("this machine lacks the packages {list} (as Debian names them): install them");
     }
-    let step = progress.step(&format!("installing {list}"));
-    for arguments in [&["update", "-qq"][..], &[&["install", "-y", "-qq"], packages].concat()] {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        command::output(apt, BUILD_TIMEOUT).await?;
+    eprintln!("installing {list} ...");
+    let install = [
+        &["install", "-y", "-qq", "--no-install-recommends"],
+        packages,
+    ]
+    .concat();
+    for arguments in [&["update", "-qq"][..], &install] {
+        let output = Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .output()
+            .context("cannot start apt-get")?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            bail!("`apt-get {}` failed: {why}", arguments.join(" "));
+        }
     }
-    step.done();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::recent_go;
+    use super::is_recent;
 
     #[test]
     fn an_old_or_unreadable_go_is_not_taken() {
-        assert!(recent_go("go1.26.8"));
-        assert!(recent_go("go1.27"));
-        assert!(!recent_go("go1.25.9"));
-        assert!(!recent_go("devel"));
+        assert!(is_recent("go1.26.8"));
+        assert!(is_recent("go1.27"));
+        assert!(is_recent("go2.0"));
+        assert!(!is_recent("go1.25.9"));
+        assert!(!is_recent("devel"));
     }
 }

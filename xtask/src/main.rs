@@ -1,2 +1,187 @@
-//! Placeholder.
-fn main() {}
+//! The project's commands. It checks the machine, then runs cargo or the harness in `e2e`.
+//!
+//! It has no logic of its own: what the harness does stands in `e2e`.
+
+mod machine;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring up a local Kubernetes with three hosts, anew.
+    Up(Rest),
+    /// Remove everything that `up` and `demo` made.
+    Down(Rest),
+    /// Show the product at work: install, write, kill the primary, lose nothing.
+    Demo(Rest),
+    /// Build the images, and load them if the local Kubernetes is up.
+    Images(Rest),
+    /// Measure: failover, etcd, log or footprint.
+    Bench(Rest),
+    /// Write the custom resource definitions to `crds/`, or compare them.
+    Crds(Rest),
+    /// Run every test.
+    Test(Test),
+}
+
+/// What is handed on to the harness; `--help` there explains it.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+struct Rest {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Args)]
+struct Test {
+    /// Leave out what needs the local Kubernetes (and root).
+    #[arg(long)]
+    no_cluster: bool,
+    /// Go on after a failure and name all of them at the end.
+    #[arg(long)]
+    all_failures: bool,
+    /// Of the tests on the local Kubernetes, only those whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Up(rest) => harness("up", &rest.arguments, true),
+        Task::Down(rest) => harness("down", &rest.arguments, true),
+        Task::Demo(rest) => harness("demo", &rest.arguments, true),
+        Task::Images(rest) => harness("images", &rest.arguments, false),
+        Task::Bench(rest) => harness("bench", &rest.arguments, true),
+        Task::Crds(rest) => harness("crds", &rest.arguments, false),
+        Task::Test(test) => all_tests(&test),
+    }
+}
+
+/// Builds the harness and hands the command on to it.
+fn harness(task: &str, arguments: &[String], on_hosts: bool) -> Result<()> {
+    let help = arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h");
+    machine::prepare(on_hosts && !help)?;
+    // The load generator lies beside the harness, which starts it inside hosts.
+    cargo(&["build", "--quiet", "--package", "standby-e2e", "--bins"])?;
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "standby-e2e",
+        "--bin",
+        "standby-e2e",
+        "--",
+        task,
+    ];
+    let rest = arguments.iter().map(String::as_str);
+    cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+fn all_tests(test: &Test) -> Result<()> {
+    machine::prepare(!test.no_cluster)?;
+    let keep_going: &[&str] = if test.all_failures {
+        &["--no-fail-fast"]
+    } else {
+        &[]
+    };
+    let units = ["test", "--workspace", "--exclude", "standby-e2e"];
+    let harness = ["test", "--package", "standby-e2e", "--lib"];
+    let mut steps: Vec<(&str, Vec<&str>)> = vec![
+        ("formatting", vec!["fmt", "--all", "--check"]),
+        (
+            "lints",
+            vec![
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        (
+            "unit, property and simulation tests",
+            [&units[..], keep_going].concat(),
+        ),
+        ("tests of the harness", [&harness[..], keep_going].concat()),
+    ];
+    if !test.no_cluster {
+        // Starts the load generator, which cargo builds only when it is asked to.
+        steps.push((
+            "building the harness",
+            vec!["build", "--package", "standby-e2e", "--bins"],
+        ));
+        let mut stories = vec![
+            "test",
+            "--package",
+            "standby-e2e",
+            "--test",
+            "stories",
+            "--",
+        ];
+        if test.all_failures {
+            stories.push("--all-failures");
+        }
+        if let Some(only) = &test.only {
+            stories.extend(["--only", only]);
+        }
+        steps.push(("tests on a local Kubernetes", stories));
+    }
+    let mut failed = Vec::new();
+    let count = steps.len();
+    for (number, (title, arguments)) in steps.into_iter().enumerate() {
+        eprintln!("[{} of {count}] {title}", number + 1);
+        match cargo(&arguments) {
+            Ok(()) => {}
+            Err(_) if test.all_failures => failed.push(title),
+            Err(error) => return Err(error.context(format!("{title} failed"))),
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("failed: {}", failed.join("; "))
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace");
+    let status = Command::new(&cargo)
+        .current_dir(root)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("cannot start {}", cargo.display()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("`cargo {}` ended with {status}", arguments.join(" "))
+    }
+}

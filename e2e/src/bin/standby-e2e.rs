@@ -1,12 +1,13 @@
 //! The harness as a command; `cargo xtask` checks the machine and then calls it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use standby_e2e::cluster::Cluster;
-use standby_e2e::images;
 use standby_e2e::progress::Progress;
+use standby_e2e::{demo, images, parts};
 
 /// A local Kubernetes for trying, testing and measuring Standby.
 #[derive(Parser)]
@@ -27,6 +28,24 @@ enum Task {
     Down,
     /// Build the images, and load them if the local Kubernetes is up.
     Images,
+    /// Show the product at work: install, write, kill the primary, then its host, lose nothing.
+    Demo {
+        /// Write the figures to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Use the local Kubernetes that is up already instead of a new one.
+        #[arg(long)]
+        keep: bool,
+        /// How often both faults are done.
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+    },
+    /// Write the custom resource definitions to `crds/`.
+    Crds {
+        /// Only compare, and fail when they differ.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[tokio::main]
@@ -47,12 +66,22 @@ async fn run(arguments: Arguments) -> Result<()> {
         Task::Up => {
             let cluster = Cluster::up(number, &progress).await?;
             progress.say(&format!(
-                "up: export KUBECONFIG={}\n    kubectl is {}",
+                "up: export KUBECONFIG={} PATH={}:$PATH",
                 cluster.layout.kubeconfig().display(),
-                cluster.programs.text("kubectl")
+                cluster.layout.bin().display()
             ));
         }
         Task::Down => Cluster::down(number).await?,
+        Task::Demo { json, keep, rounds } => {
+            demo::run(&demo::Options {
+                number,
+                json,
+                keep,
+                rounds,
+            })
+            .await?;
+        }
+        Task::Crds { check } => crds(check)?,
         Task::Images => {
             let archives = images::build(&progress).await?;
             if let Ok(cluster) = Cluster::attach(number).await {
@@ -60,6 +89,26 @@ async fn run(arguments: Arguments) -> Result<()> {
             }
             for archive in archives {
                 progress.say(&archive.display().to_string());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The definitions are generated from the types; the files are there to be read and installed.
+fn crds(check: bool) -> Result<()> {
+    for (name, text) in standby_api::crds() {
+        for folder in ["crds", "charts/standby/files/crds"] {
+            let path = parts::repository().join(folder).join(&name);
+            if check {
+                let found = std::fs::read_to_string(&path).unwrap_or_default();
+                ensure!(
+                    found == text,
+                    "{} is stale: run `cargo xtask crds`",
+                    path.display()
+                );
+            } else {
+                std::fs::write(&path, &text).with_context(|| path.display().to_string())?;
             }
         }
     }

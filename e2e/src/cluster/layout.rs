@@ -65,6 +65,11 @@ impl Layout {
         self.folder().join("kubeconfig")
     }
 
+    /// Links to the programs a person wants.
+    pub fn bin(self) -> PathBuf {
+        self.folder().join("bin")
+    }
+
     /// Certificates and keys.
     pub fn pki(self) -> PathBuf {
         self.folder().join("pki")

@@ -214,6 +214,13 @@ async fn prepare(layout: Layout, hosts: &[Host], programs: &Programs) -> Result<
     for folder in COVERED {
         std::fs::create_dir_all(folder).map_err(Error::file("make", folder))?;
     }
+    let bin = layout.bin();
+    std::fs::create_dir_all(&bin).map_err(Error::file("make", &bin))?;
+    for program in ["kubectl", "helm", "etcdctl", "ctr"] {
+        let link = bin.join(program);
+        std::os::unix::fs::symlink(programs.path(program), &link)
+            .map_err(Error::file("link", link))?;
+    }
     pki::make(layout)?;
     network::make(layout).await?;
     hosts.iter().try_for_each(|host| host.install(programs))

@@ -1,0 +1,387 @@
+//! The product on the local Kubernetes: the operator by its chart, one `StandbyCluster`, and what a
+//! test wants to know about it. It asks only what a user could ask.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus};
+
+use crate::cluster::Cluster;
+use crate::command::until;
+use crate::error::{Error, Result};
+use crate::faults;
+use crate::images;
+use crate::limits::{CLUSTER_READY_TIMEOUT, FAILOVER_TIMEOUT, NODE_READY_TIMEOUT};
+use crate::parts::repository;
+use crate::progress::Progress;
+use crate::workload::{Target, Tls};
+
+/// The namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "standby-system";
+/// The name of the Helm release.
+pub const RELEASE: &str = "standby";
+/// The container of a storage node's pod.
+pub const NODE_CONTAINER: &str = "node";
+/// Where a node serves clients.
+const CLIENT_PORT: u16 = 2379;
+
+/// Builds and loads the images and installs the chart with that many operators.
+pub async fn install(cluster: &Cluster, operators: u8, progress: &Progress) -> Result<()> {
+    let archives = images::build(progress).await?;
+    let step = progress.step("loading the images on every host");
+    cluster.load(&archives).await?;
+    step.done();
+    let step = progress.step("helm install");
+    let chart = repository().join("charts/standby");
+    let chart = chart.to_string_lossy();
+    let replicas = format!("replicaCount={operators}");
+    let mut arguments = vec!["upgrade", "--install", RELEASE, chart.as_ref()];
+    arguments.extend(["--namespace", OPERATOR_NAMESPACE, "--create-namespace"]);
+    for value in [
+        "image.repository=standby-operator",
+        "image.tag=dev",
+        "image.pullPolicy=Never",
+        "nodeImage.repository=standby-node",
+        "nodeImage.tag=dev",
+        &replicas,
+    ] {
+        arguments.extend(["--set", value]);
+    }
+    cluster.api.helm(&arguments).await?;
+    // The same tag may mean a new build: pods made before it must not go on.
+    let name = operator_deployment(cluster).await?;
+    let target = format!("deployment/{name}");
+    cluster
+        .api
+        .kubectl(&["-n", OPERATOR_NAMESPACE, "rollout", "restart", &target])
+        .await?;
+    let limit = format!("--timeout={}s", NODE_READY_TIMEOUT.as_secs());
+    let rollout = [
+        "-n",
+        OPERATOR_NAMESPACE,
+        "rollout",
+        "status",
+        &target,
+        &limit,
+    ];
+    cluster.api.kubectl(&rollout).await?;
+    step.done();
+    Ok(())
+}
+
+/// The Deployment of the operator.
+pub async fn operator_deployment(cluster: &Cluster) -> Result<String> {
+    let found = ["-n", OPERATOR_NAMESPACE, "get", "deployments", "-o", "name"];
+    let names = cluster.api.kubectl(&found).await?;
+    let name = names
+        .lines()
+        .next()
+        .and_then(|line| line.rsplit('/').next());
+    name.map(String::from)
+        .ok_or_else(|| Error::Wrong("the chart made no Deployment".to_owned()))
+}
+
+/// Sets how many operators run, and waits until it is so.
+pub async fn scale_operator(cluster: &Cluster, count: u8) -> Result<()> {
+    let target = format!("deployment/{}", operator_deployment(cluster).await?);
+    let replicas = format!("--replicas={count}");
+    cluster
+        .api
+        .kubectl(&["-n", OPERATOR_NAMESPACE, "scale", &target, &replicas])
+        .await?;
+    let pods: Api<Pod> = cluster.api.objects(OPERATOR_NAMESPACE);
+    until(
+        &format!("{count} operators"),
+        NODE_READY_TIMEOUT,
+        async || {
+            let list = pods
+                .list(&ListParams::default())
+                .await
+                .map_err(|error| error.to_string())?;
+            let ready = list.items.iter().filter(|pod| is_ready(pod)).count();
+            if ready == usize::from(count) && list.items.len() == ready {
+                Ok(())
+            } else {
+                Err(format!("{ready} of {} pods are ready", list.items.len()))
+            }
+        },
+    )
+    .await
+}
+
+/// The host on which the leading operator runs, by the Lease that it holds.
+pub async fn leading_operator(cluster: &Cluster) -> Result<Pod> {
+    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
+        cluster.api.objects(OPERATOR_NAMESPACE);
+    let list = leases.list(&ListParams::default()).await?;
+    let holders = list
+        .items
+        .iter()
+        .filter_map(|lease| lease.spec.as_ref()?.holder_identity.clone());
+    let holders: Vec<String> = holders.collect();
+    let pods: Api<Pod> = cluster.api.objects(OPERATOR_NAMESPACE);
+    let pods = pods.list(&ListParams::default()).await?;
+    let leads = |pod: &Pod| {
+        holders
+            .iter()
+            .any(|holder| holder.contains(&pod.name_any()))
+    };
+    let leader = pods.items.into_iter().find(leads);
+    leader.ok_or_else(|| Error::Wrong(format!("no operator pod holds the lease: {holders:?}")))
+}
+
+/// Whether a pod is Ready.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|it| it.type_ == "Ready" && it.status == "True")
+    })
+}
+
+/// One `StandbyCluster` on the local Kubernetes.
+pub struct Product<'a> {
+    /// The local Kubernetes.
+    pub cluster: &'a Cluster,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl<'a> Product<'a> {
+    /// Applies a `StandbyCluster` of three nodes and waits until it is Ready.
+    pub async fn create(cluster: &'a Cluster, namespace: &str, name: &str) -> Result<Self> {
+        Self::apply(cluster, namespace, &sample(name)).await
+    }
+
+    /// Applies that `StandbyCluster` and waits until it is Ready.
+    pub async fn apply(cluster: &'a Cluster, namespace: &str, text: &str) -> Result<Self> {
+        let object: serde_yaml::Value = serde_yaml::from_str(text)?;
+        let name = object["metadata"]["name"].as_str();
+        let name = name.ok_or_else(|| Error::Wrong("metadata.name is missing".to_owned()))?;
+        let product = Self {
+            cluster,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let stamped = text.replacen(
+            "metadata:",
+            &format!("metadata:\n  namespace: {namespace}"),
+            1,
+        );
+        cluster.api.apply_text(&stamped).await?;
+        product.ready(CLUSTER_READY_TIMEOUT).await?;
+        Ok(product)
+    }
+
+    fn client(&self) -> Client {
+        self.cluster.api.client.clone()
+    }
+
+    /// The resource.
+    pub fn resource(&self) -> Api<StandbyCluster> {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// Its status.
+    pub async fn status(&self) -> Result<StandbyClusterStatus> {
+        Ok(self
+            .resource()
+            .get(&self.name)
+            .await?
+            .status
+            .unwrap_or_default())
+    }
+
+    /// Waits until its status is as `look` wants it; `look` says what is missing.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        look: impl Fn(&StandbyClusterStatus) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        until(
+            &format!("{}/{}: {what}", self.namespace, self.name),
+            limit,
+            async || look(&self.status().await.map_err(|error| error.to_string())?),
+        )
+        .await
+    }
+
+    /// Waits until it is Ready, and safe, for what is asked for now.
+    pub async fn ready(&self, limit: Duration) -> Result<()> {
+        let resource = self.resource();
+        until(&format!("{} to be Ready", self.name), limit, async || {
+            let object = resource
+                .get(&self.name)
+                .await
+                .map_err(|error| error.to_string())?;
+            let status = object.status.unwrap_or_default();
+            if status.observed_generation != object.metadata.generation {
+                return Err("the operator has not looked at it yet".to_owned());
+            }
+            condition(&status, "Ready").and_then(|()| condition(&status, "Safe"))
+        })
+        .await
+    }
+
+    /// The pod of that name.
+    pub async fn pod(&self, name: &str) -> Result<Pod> {
+        self.cluster
+            .api
+            .objects(&self.namespace)
+            .get(name)
+            .await
+            .map_err(Error::from)
+    }
+
+    /// The pod of the primary.
+    pub async fn primary(&self) -> Result<Pod> {
+        let name = self.status().await?.primary;
+        self.pod(&name.ok_or_else(|| Error::Wrong("there is no primary".to_owned()))?)
+            .await
+    }
+
+    /// The pod of the synchronous standby.
+    pub async fn standby(&self) -> Result<Pod> {
+        let names = self.status().await?.synchronous;
+        let name = names.first();
+        self.pod(name.ok_or_else(|| Error::Wrong("there is no standby".to_owned()))?)
+            .await
+    }
+
+    /// The pod of a node that is neither primary nor synchronous.
+    pub async fn replica(&self) -> Result<Pod> {
+        let status = self.status().await?;
+        let apart = |node: &&NodeStatus| {
+            Some(&node.name) != status.primary.as_ref() && !status.synchronous.contains(&node.name)
+        };
+        let name = status
+            .nodes
+            .iter()
+            .find(apart)
+            .map(|node| node.name.clone());
+        self.pod(&name.ok_or_else(|| Error::Wrong("there is no replica".to_owned()))?)
+            .await
+    }
+
+    /// The volume claim of a node; it has the pod's name.
+    pub async fn claim(&self, pod: &Pod) -> Result<PersistentVolumeClaim> {
+        let name = pod.name_any();
+        self.cluster
+            .api
+            .objects(&self.namespace)
+            .get(&name)
+            .await
+            .map_err(Error::from)
+    }
+
+    /// The read-write Service, with the certificates that applications use.
+    pub async fn target(&self) -> Result<Target> {
+        self.target_of("rw").await
+    }
+
+    /// One of its Services: `rw`, `ro` or `r`.
+    pub async fn target_of(&self, kind: &str) -> Result<Target> {
+        let name = format!("{}-{kind}", self.name);
+        let service: Service = self.cluster.api.objects(&self.namespace).get(&name).await?;
+        let address = service.spec.and_then(|spec| spec.cluster_ip);
+        let address = address.ok_or_else(|| Error::Wrong(format!("{name} has no address")))?;
+        let tls = self
+            .certificates(&format!("{name}.{}.svc", self.namespace))
+            .await?;
+        Ok(Target {
+            endpoints: vec![format!("https://{address}:{CLIENT_PORT}")],
+            tls: Some(tls),
+        })
+    }
+
+    /// The client port of one node, past every Service.
+    pub async fn target_of_pod(&self, pod: &Pod) -> Result<Target> {
+        let address = faults::pod_address(pod)?;
+        let tls = self.certificates(&pod.name_any()).await?;
+        Ok(Target {
+            endpoints: vec![format!("https://{address}:{CLIENT_PORT}")],
+            tls: Some(tls),
+        })
+    }
+
+    async fn certificates(&self, server_name: &str) -> Result<Tls> {
+        let name = format!("{}-client-tls", self.name);
+        let secret: Secret = self.cluster.api.objects(&self.namespace).get(&name).await?;
+        let data = secret.data.unwrap_or_default();
+        let text = |key: &str| {
+            let bytes = data
+                .get(key)
+                .map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned());
+            bytes.ok_or_else(|| Error::Wrong(format!("the Secret {name} has no {key}")))
+        };
+        Ok(Tls {
+            authority: text("ca.crt")?,
+            certificate: text("tls.crt")?,
+            key: text("tls.key")?,
+            server_name: server_name.to_owned(),
+        })
+    }
+
+    /// Waits for a finished failover with an epoch above `epoch`.
+    pub async fn failover_after(&self, epoch: i64) -> Result<FailoverStatus> {
+        self.until("a finished failover", FAILOVER_TIMEOUT, |status| {
+            let newest = status
+                .failovers
+                .iter()
+                .find(|failover| failover.epoch > epoch);
+            match newest {
+                Some(failover) if failover.total_ms.is_some() => Ok(failover.clone()),
+                Some(failover) => Err(format!("under way: {:?}", failover.steps)),
+                None => Err(format!("none yet; phase: {:?}", status.phase)),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a node is healthy and follows, or is, the primary.
+    pub async fn healthy(&self, node: &str) -> Result<()> {
+        self.until(
+            &format!("{node} to be healthy"),
+            CLUSTER_READY_TIMEOUT,
+            |status| match status.nodes.iter().find(|row| row.name == node) {
+                Some(row) if row.healthy => Ok(()),
+                Some(row) => Err(row.reason.clone()),
+                None => Err("it has no row in the status".to_owned()),
+            },
+        )
+        .await
+    }
+}
+
+/// The smallest useful `StandbyCluster`.
+pub fn sample(name: &str) -> String {
+    format!(
+        "apiVersion: standby.dev/v1alpha1\n\
+         kind: StandbyCluster\n\
+         metadata:\n  name: {name}\n\
+         spec:\n  instances: 3\n  storage:\n    size: 1Gi\n"
+    )
+}
+
+fn condition(status: &StandbyClusterStatus, kind: &str) -> std::result::Result<(), String> {
+    match status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+    {
+        Some(condition) if condition.status == "True" => Ok(()),
+        Some(condition) => Err(format!(
+            "{kind}: {} ({})",
+            condition.reason, condition.message
+        )),
+        None => Err(format!("there is no condition {kind}")),
+    }
+}

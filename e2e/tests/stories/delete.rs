@@ -1,0 +1,3 @@
+pub async fn run(_stage: &crate::Stage) -> standby_e2e::error::Result<()> {
+    Ok(())
+}
