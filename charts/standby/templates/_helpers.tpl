@@ -41,52 +41,54 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .Values.nodeImage.repository }}:{{ .Values.nodeImage.tag | default .Chart.AppVersion }}
 {{- end -}}
 
-{{/* What the operator may do where StandbyClusters live. Each rule says why. */}}
+{{/* What the operator may do where StandbyClusters live. Each rule says why. Objects are written by
+     server-side apply: patch, and create for what is not there yet. Nothing that only goes with its
+     cluster may be deleted: Kubernetes does that, by owner. */}}
 {{- define "standby.rules" -}}
-# What people ask for: read it, and take away annotations that have been acted on.
+# What people ask for: read it, and hold it by a finalizer until its volumes are let go of.
 - apiGroups: [standby.dev]
   resources: [standbyclusters]
   verbs: [get, list, watch, patch]
 # Say what is.
 - apiGroups: [standby.dev]
   resources: [standbyclusters/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Be named as owner of a cluster's objects on API servers that check it.
 - apiGroups: [standby.dev]
   resources: [standbyclusters/finalizers]
   verbs: [update]
-# The recorded view: read live, replaced by compare-and-swap, deleted with its cluster.
+# The recorded view: read live, replaced by compare-and-swap, released with its cluster.
 - apiGroups: [standby.dev]
   resources: [standbyviews]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [get, list, watch, create, update, patch]
 # Storage nodes: made, labelled with their role, replaced. Their deaths are watched.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, patch, delete]
-# Their volumes: made, grown, deleted when told to.
+# Their volumes: made, kept or deleted as told, and replaced when their host is gone.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
 # The Services -rw, -ro and -r.
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, patch]
 # Where they lead: this is how a new primary is announced.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch, create, update, patch, delete]
-# The cluster's CA and certificates. Secrets cannot be told apart by label in RBAC.
+  verbs: [create, patch]
+# The cluster's CA and certificates, by name. RBAC cannot tell Secrets apart by label.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, patch, delete]
-# One storage node at a time may be drained.
+  verbs: [get, create, patch]
+# One storage node at a time may be drained; a cluster of one has no budget.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
-# Who may reach the storage nodes.
+  verbs: [create, patch, delete]
+# Who may reach the storage nodes, unless the cluster wants no policy.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, patch, delete]
 # Say what was decided, and why.
 - apiGroups: [events.k8s.io]
   resources: [events]

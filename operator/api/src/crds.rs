@@ -63,6 +63,10 @@ fn trim(value: &mut Value, foreign: bool) {
         Value::Object(map) => {
             // A property of ours may be called like a keyword; only the keyword has a plain value.
             map.retain(|key, value| key != "nullable" || !value.is_boolean());
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                // Comments are broken at a width that means nothing to whoever reads the field.
+                *text = text.replace('\n', " ");
+            }
             if foreign {
                 map.retain(|key, value| key != "description" || !value.is_string());
             }

@@ -34,10 +34,9 @@ pub const ANNOTATION_RENEW_AT: &str = "standby.dev/renew-at";
 /// Annotation of a `StandbyCluster` set by a person, `<pod>@<epoch>`: promote this node now. Answers
 /// a cluster in `failover.mode: Manual`; an order for another epoch is void.
 pub const ANNOTATION_PROMOTE: &str = "standby.dev/promote";
-/// Annotation of a `StandbyCluster` set by a person: wait for the old primary's restart.
-pub const ANNOTATION_WAIT: &str = "standby.dev/wait-for-primary";
 
-/// Finalizer on the `StandbyView`, held while its cluster lives.
+/// Finalizer on the `StandbyView`, held while its cluster lives, and on the `StandbyCluster`, held
+/// until its volumes are let go of.
 pub const FINALIZER_VIEW: &str = "standby.dev/view";
 
 /// The longest name a `StandbyCluster` may have: names and labels of its pods derive from it.
