@@ -85,8 +85,12 @@ impl System {
             }
             Op::RangeStream(range) => {
                 let mut answer = self.range_stream(range.request()).await;
-                if let Ok(range) = &mut answer {
-                    self.rename(&mut range.kvs);
+                if let Ok(answer) = &mut answer {
+                    self.rename(&mut answer.kvs);
+                    // etcd forgets what lies behind the limit when the range has no upper end.
+                    if range.end == "\0" && answer.more {
+                        answer.count = 0;
+                    }
                 }
                 said(answer, |range| &mut range.header)
             }
