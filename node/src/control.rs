@@ -120,7 +120,8 @@ impl<O: Send + 'static> Session<O> {
         let (peers, client_url) = (peers.collect(), push.client_url);
         self.tell(Command::Told(Told::Addresses { peers, client_url }));
         let Some(view) = push.view else { return Ok(()) };
-        let await_nodes: Result<_, _> = push.await_nodes.into_iter().map(NodeId::try_from).collect();
+        let await_nodes: Result<_, _> =
+            push.await_nodes.into_iter().map(NodeId::try_from).collect();
         self.tell(Command::Input(Input::View {
             view: view.try_into()?,
             await_nodes: await_nodes?,
@@ -139,8 +140,13 @@ impl<O: Send + 'static> Session<O> {
         let (reply, status) = oneshot::channel();
         self.tell(Command::Status(reply));
         let limit = Duration::from_millis(STATUS_TIMEOUT_MS);
-        let Ok(Ok(status)) = tokio::time::timeout(limit, status).await else { return false };
-        reports.send(Ok(self.compose(answers, &status))).await.is_ok()
+        let Ok(Ok(status)) = tokio::time::timeout(limit, status).await else {
+            return false;
+        };
+        reports
+            .send(Ok(self.compose(answers, &status)))
+            .await
+            .is_ok()
     }
 
     fn compose(&self, answers: u64, status: &CoreStatus) -> v1::Report {
@@ -186,7 +192,11 @@ impl<O: Send + 'static> Session<O> {
                 local_disk: stall.local_disk,
                 nodes: stall.nodes.iter().map(Into::into).collect(),
             }),
-            doubt: status.doubt.as_ref().map(ToString::to_string).unwrap_or_default(),
+            doubt: status
+                .doubt
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             disk_total_bytes: number(&self.shared.disk_total),
             disk_free_bytes: number(&self.shared.disk_free),
             disk_full: self.shared.disk_full.load(Ordering::Relaxed),
@@ -254,7 +264,9 @@ async fn accept(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            continue;
+        };
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
             match let_in(&tls, stream).await {
@@ -270,10 +282,15 @@ async fn accept(
 async fn let_in(tls: &Tls, stream: TcpStream) -> Result<Accepted, TlsError> {
     // A socket that refuses is closed soon anyway.
     let _ = stream.set_nodelay(true);
-    let stream = tls.accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS)).await?;
+    let stream = tls
+        .accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS))
+        .await?;
     let names = names_of(stream.get_ref().1.peer_certificates())?;
     if !names.iter().any(|name| name == OPERATOR_IDENTITY) {
-        return Err(TlsError::WrongIdentity { needs: OPERATOR_IDENTITY, names });
+        return Err(TlsError::WrongIdentity {
+            needs: OPERATOR_IDENTITY,
+            names,
+        });
     }
     Ok(stream)
 }

@@ -21,12 +21,14 @@ pub fn reserve_bytes(total_bytes: u64) -> u64 {
 /// Looks again and again, on a thread of its own: a hung disk must not hang anything else.
 pub fn start(data_dir: PathBuf, shared: Arc<Shared>) -> std::io::Result<()> {
     look(&data_dir, &shared);
-    std::thread::Builder::new().name("disk-watch".into()).spawn(move || {
-        loop {
-            std::thread::sleep(Duration::from_millis(DISK_CHECK_MS));
-            look(&data_dir, &shared);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("disk-watch".into())
+        .spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(DISK_CHECK_MS));
+                look(&data_dir, &shared);
+            }
+        })?;
     Ok(())
 }
 
@@ -39,7 +41,9 @@ fn look(data_dir: &std::path::Path, shared: &Shared) {
         }
     };
     shared.disk_free.store(space.free_bytes, Ordering::Relaxed);
-    shared.disk_total.store(space.total_bytes, Ordering::Relaxed);
+    shared
+        .disk_total
+        .store(space.total_bytes, Ordering::Relaxed);
     let full = space.free_bytes < reserve_bytes(space.total_bytes);
     if shared.disk_full.swap(full, Ordering::Relaxed) != full {
         let free_bytes = space.free_bytes;

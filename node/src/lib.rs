@@ -4,9 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod control;
 pub mod disk_watch;
 pub mod limits;
+pub mod logging;
 pub mod peers;
+pub mod probe;
+pub mod recovery;
 pub mod replication;
+pub mod run;
 pub mod tls;

@@ -96,7 +96,11 @@ impl Tls {
     /// Reads `tls.crt`, `tls.key` and `ca.crt` in `dir`.
     pub fn load(dir: &Path, client_tls: ClientTls) -> Result<Self, TlsError> {
         let configs = Arc::new(RwLock::new(Arc::new(read(dir, client_tls)?)));
-        Ok(Self { dir: dir.to_owned(), client_tls, configs })
+        Ok(Self {
+            dir: dir.to_owned(),
+            client_tls,
+            configs,
+        })
     }
 
     /// Reads the files again from time to time. What cannot be read changes nothing.
@@ -167,20 +171,27 @@ fn certificates(dir: &Path, name: &str) -> Result<Vec<CertificateDer<'static>>, 
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => {
-            Err(TlsError::Content { path, needs: "certificate", what: "there is none".into() })
-        }
-        Err(error) => {
-            Err(TlsError::Content { path, needs: "certificate", what: error.to_string() })
-        }
+        Ok(_) => Err(TlsError::Content {
+            path,
+            needs: "certificate",
+            what: "there is none".into(),
+        }),
+        Err(error) => Err(TlsError::Content {
+            path,
+            needs: "certificate",
+            what: error.to_string(),
+        }),
     }
 }
 
 fn read(dir: &Path, client_tls: ClientTls) -> Result<Configs, TlsError> {
     let chain = certificates(dir, "tls.crt")?;
     let (path, bytes) = read_file(dir, "tls.key")?;
-    let key = PrivateKeyDer::from_pem_slice(&bytes)
-        .map_err(|error| TlsError::Content { path, needs: "key", what: error.to_string() })?;
+    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| TlsError::Content {
+        path,
+        needs: "key",
+        what: error.to_string(),
+    })?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates(dir, "ca.crt")? {
         roots.add(certificate)?;
@@ -197,13 +208,19 @@ fn read(dir: &Path, client_tls: ClientTls) -> Result<Configs, TlsError> {
             .with_no_client_auth()
             .with_single_cert(chain.clone(), key.clone_key())?
     };
-    clients.alpn_protocols = standby_etcd::server::ALPN_PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    clients.alpn_protocols = standby_etcd::server::ALPN_PROTOCOLS
+        .map(<[u8]>::to_vec)
+        .to_vec();
     let mut control = mutual;
     control.alpn_protocols = vec![b"h2".to_vec()];
     let dial = ClientConfig::builder()
         .with_root_certificates(roots)
         .with_client_auth_cert(chain, key)?;
-    Ok(Configs { mutual: Arc::new(control), clients: Arc::new(clients), dial: Arc::new(dial) })
+    Ok(Configs {
+        mutual: Arc::new(control),
+        clients: Arc::new(clients),
+        dial: Arc::new(dial),
+    })
 }
 
 /// The DNS names in the certificate that the other end showed.
@@ -216,7 +233,9 @@ pub fn names_of(chain: Option<&[CertificateDer<'_>]>) -> Result<Vec<String>, Tls
     let names = certificate
         .subject_alternative_name()
         .map_err(|error| TlsError::Peer(error.to_string()))?;
-    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let names = names
+        .map(|extension| extension.value.general_names.as_slice())
+        .unwrap_or_default();
     Ok(names
         .iter()
         .filter_map(|name| match name {

@@ -24,7 +24,9 @@ type End = Box<dyn std::error::Error + Send + Sync>;
 const ENDING: &str = "the process is ending";
 
 fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().max_frame_length(PEER_MESSAGE_BYTES).new_codec()
+    LengthDelimitedCodec::builder()
+        .max_frame_length(PEER_MESSAGE_BYTES)
+        .new_codec()
 }
 
 /// Runs the connection until it ends, and tells the driver when it begins and ends. `certified`: the
@@ -40,7 +42,11 @@ pub async fn run<O, S>(
 {
     let session = context.next_session();
     let (link, orders) = mpsc::unbounded_channel();
-    let begun = context.driver.send(Command::Peer { session, link, dialled });
+    let begun = context.driver.send(Command::Peer {
+        session,
+        link,
+        dialled,
+    });
     if begun.is_err() {
         return;
     }
@@ -75,7 +81,10 @@ where
             Packet::Core(message) => {
                 check_name(&message, certified.as_deref())?;
                 let appends = matches!(message, Message::Append { .. });
-                context.driver.send(Command::Input(Input::Message(session, message))).map_err(|_| ENDING)?;
+                context
+                    .driver
+                    .send(Command::Input(Input::Message(session, message)))
+                    .map_err(|_| ENDING)?;
                 if appends {
                     context.backlog().below(LOG_BACKLOG_BYTES).await;
                 }
@@ -99,7 +108,9 @@ fn check_name(message: &Message, certified: Option<&[String]>) -> Result<(), End
         && !names.contains(&hello.node.name)
     {
         let claimed = &hello.node.name;
-        return Err(format!("peer claims to be {claimed:?}, its certificate is for {names:?}").into());
+        return Err(
+            format!("peer claims to be {claimed:?}, its certificate is for {names:?}").into(),
+        );
     }
     Ok(())
 }
@@ -115,7 +126,10 @@ struct Stream {
 
 enum Snapshot {
     Awaited(oneshot::Receiver<Box<dyn SnapshotSource>>),
-    Open { source: Box<dyn SnapshotSource>, first: bool },
+    Open {
+        source: Box<dyn SnapshotSource>,
+        first: bool,
+    },
 }
 
 struct Writer<'a, O, W> {
@@ -129,7 +143,12 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
     fn new(context: &'a PeerContext<O>, write: W) -> Self {
         let mut sink = FramedWrite::new(write, codec());
         sink.set_backpressure_boundary(256 << 10);
-        Self { context, sink, stream: None, snapshot: None }
+        Self {
+            context,
+            sink,
+            stream: None,
+            snapshot: None,
+        }
     }
 
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<PeerLink>) -> Result<(), End> {
@@ -173,7 +192,10 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
                 }
             }
             // Nothing was ordered: go round once more.
-            return Some(PeerLink::Limit { upto: Index(0), commit: Index(0) });
+            return Some(PeerLink::Limit {
+                upto: Index(0),
+                commit: Index(0),
+            });
         }
         orders.recv().await
     }
@@ -186,7 +208,13 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
                 self.snapshot = None;
                 let (upto, commit) = (start.index, Index(0));
                 let told_commit = commit;
-                self.stream = Some(Stream { epoch, sent: start, upto, commit, told_commit });
+                self.stream = Some(Stream {
+                    epoch,
+                    sent: start,
+                    upto,
+                    commit,
+                    told_commit,
+                });
             }
             PeerLink::Limit { upto, commit } => {
                 if let Some(stream) = &mut self.stream {
@@ -212,13 +240,17 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
 
     /// Sends one batch of entries, if the stream may go on.
     async fn send_entries(&mut self) -> Result<bool, End> {
-        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let Some(stream) = &mut self.stream else {
+            return Ok(false);
+        };
         if stream.sent.index >= stream.upto {
             return Ok(false);
         }
         let from = stream.sent.index.next();
         let frames = self.context.tail.frames(from, stream.upto, APPEND_BYTES)?;
-        let Some(frames) = frames else { return Ok(false) };
+        let Some(frames) = frames else {
+            return Ok(false);
+        };
         let append = wire::encode_append(stream.epoch, stream.sent, stream.commit, frames.bytes);
         stream.sent = frames.last;
         stream.told_commit = stream.commit;
@@ -227,19 +259,32 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
     }
 
     fn owes_commit(&self) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.told_commit < stream.commit)
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| stream.told_commit < stream.commit)
     }
 
     async fn send_commit(&mut self) -> Result<(), End> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
-        let Stream { epoch, sent, commit, .. } = *stream;
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        let Stream {
+            epoch,
+            sent,
+            commit,
+            ..
+        } = *stream;
         stream.told_commit = commit;
-        self.sink.send(wire::encode_append(epoch, sent, commit, Bytes::new())).await?;
+        self.sink
+            .send(wire::encode_append(epoch, sent, commit, Bytes::new()))
+            .await?;
         Ok(())
     }
 
     async fn send_snapshot_chunk(&mut self) -> Result<bool, End> {
-        let Some(Snapshot::Open { source, first }) = &mut self.snapshot else { return Ok(false) };
+        let Some(Snapshot::Open { source, first }) = &mut self.snapshot else {
+            return Ok(false);
+        };
         let bytes = if let Some(chunk) = source.next_chunk()? {
             let begins = std::mem::take(first);
             wire::encode_chunk(begins, chunk)

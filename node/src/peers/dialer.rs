@@ -26,7 +26,9 @@ pub async fn run<O: Send + 'static>(
     let mut pause_ms = REDIAL_FIRST_MS;
     loop {
         let target = follow.borrow_and_update().clone();
-        let address = target.as_ref().and_then(|node| address_of(&mut addresses, node));
+        let address = target
+            .as_ref()
+            .and_then(|node| address_of(&mut addresses, node));
         let (Some(target), Some(address)) = (target, address) else {
             if wait_for_news(&mut follow, &mut addresses).await.is_err() {
                 return;
@@ -68,7 +70,11 @@ pub async fn run<O: Send + 'static>(
 
 fn address_of(addresses: &mut Addresses, node: &NodeId) -> Option<String> {
     let known = addresses.borrow_and_update();
-    known.0.iter().find(|peer| peer.name == node.name).map(|peer| peer.peer.clone())
+    known
+        .0
+        .iter()
+        .find(|peer| peer.name == node.name)
+        .map(|peer| peer.peer.clone())
 }
 
 async fn wait_for_news(

@@ -64,10 +64,15 @@ async fn handshake(
     tls: &Tls,
     stream: TcpStream,
 ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Vec<String>), crate::tls::TlsError> {
-    let accepted = tls.accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS)).await?;
+    let accepted = tls
+        .accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS))
+        .await?;
     let names = crate::tls::names_of(accepted.get_ref().1.peer_certificates())?;
     if !names.iter().any(|name| name == NODE_IDENTITY) {
-        return Err(crate::tls::TlsError::WrongIdentity { needs: NODE_IDENTITY, names });
+        return Err(crate::tls::TlsError::WrongIdentity {
+            needs: NODE_IDENTITY,
+            names,
+        });
     }
     Ok((accepted, names))
 }

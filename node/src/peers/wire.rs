@@ -3,11 +3,11 @@
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
+use standby_control::v1;
+use standby_core::ClusterId;
 use standby_core::{
     Entry, Epoch, Hello, Index, LogOutline, Message, Micros, NodeId, Position, RejectReason, View,
 };
-use standby_core::ClusterId;
-use standby_control::v1;
 use standby_store::log::{Seal, decode_frame, encode_frame, frame_bytes};
 
 /// What comes over a connection.
@@ -147,7 +147,10 @@ enum WireKind {
 
 impl From<Position> for WirePosition {
     fn from(position: Position) -> Self {
-        Self { epoch: position.epoch.0, index: position.index.0 }
+        Self {
+            epoch: position.epoch.0,
+            index: position.index.0,
+        }
     }
 }
 
@@ -169,13 +172,22 @@ pub fn encode(message: &Message) -> Bytes {
             node: Some((&hello.node).into()),
             view: hello.view.as_ref().map(Into::into),
             base: Some(hello.log.base.into()),
-            epochs: hello.log.epochs.iter().map(|(e, i)| Position::new(*e, *i).into()).collect(),
+            epochs: hello
+                .log
+                .epochs
+                .iter()
+                .map(|(e, i)| Position::new(*e, *i).into())
+                .collect(),
             last: Some(hello.log.last.into()),
             commit: hello.commit.0,
             damaged: hello.damaged,
             attempt: hello.attempt,
         }),
-        Message::Welcome { epoch, start, attempt } => WireKind::Welcome(WireWelcome {
+        Message::Welcome {
+            epoch,
+            start,
+            attempt,
+        } => WireKind::Welcome(WireWelcome {
             epoch: epoch.0,
             start: Some((*start).into()),
             attempt: *attempt,
@@ -188,8 +200,16 @@ pub fn encode(message: &Message) -> Bytes {
         Message::ViewIs(view) => WireKind::ViewIs(view.into()),
         Message::Reject(RejectReason::ForeignCluster) => WireKind::Reject(REJECT_FOREIGN),
         Message::Reject(RejectReason::RolledBack) => WireKind::Reject(REJECT_ROLLED_BACK),
-        Message::Append { epoch, previous, entries, commit } => {
-            let size = entries.iter().map(|entry| frame_bytes(entry.payload.len())).sum();
+        Message::Append {
+            epoch,
+            previous,
+            entries,
+            commit,
+        } => {
+            let size = entries
+                .iter()
+                .map(|entry| frame_bytes(entry.payload.len()))
+                .sum();
             let mut frames = BytesMut::with_capacity(size);
             for entry in entries {
                 encode_frame(Seal::WIRE, 0, entry, &mut frames);
@@ -197,12 +217,17 @@ pub fn encode(message: &Message) -> Bytes {
             return encode_append(*epoch, *previous, *commit, frames.freeze());
         }
         Message::Ack { epoch, durable } => WireKind::Ack(beat(*epoch, 0, *durable, Micros(0))),
-        Message::Heartbeat { epoch, sequence, commit, stuck } => {
-            WireKind::Heartbeat(beat(*epoch, *sequence, *commit, *stuck))
-        }
-        Message::HeartbeatReply { epoch, sequence, durable } => {
-            WireKind::HeartbeatReply(beat(*epoch, *sequence, *durable, Micros(0)))
-        }
+        Message::Heartbeat {
+            epoch,
+            sequence,
+            commit,
+            stuck,
+        } => WireKind::Heartbeat(beat(*epoch, *sequence, *commit, *stuck)),
+        Message::HeartbeatReply {
+            epoch,
+            sequence,
+            durable,
+        } => WireKind::HeartbeatReply(beat(*epoch, *sequence, *durable, Micros(0))),
     })
 }
 
@@ -234,17 +259,27 @@ fn finish(kind: WireKind) -> Bytes {
 }
 
 fn beat(epoch: Epoch, sequence: u64, index: Index, stuck: Micros) -> WireBeat {
-    WireBeat { epoch: epoch.0, sequence, index: index.0, stuck_us: stuck.0 }
+    WireBeat {
+        epoch: epoch.0,
+        sequence,
+        index: index.0,
+        stuck_us: stuck.0,
+    }
 }
 
 /// The message in `bytes`.
 pub fn decode(bytes: Bytes) -> Result<Packet, WireError> {
-    let kind = WirePacket::decode(bytes)?.kind.ok_or_else(|| missing("kind"))?;
+    let kind = WirePacket::decode(bytes)?
+        .kind
+        .ok_or_else(|| missing("kind"))?;
     Ok(Packet::Core(match kind {
         WireKind::Hello(hello) => Message::Hello(decode_hello(hello)?),
         WireKind::Welcome(welcome) => Message::Welcome {
             epoch: Epoch(welcome.epoch),
-            start: welcome.start.ok_or_else(|| missing("welcome.start"))?.into(),
+            start: welcome
+                .start
+                .ok_or_else(|| missing("welcome.start"))?
+                .into(),
             attempt: welcome.attempt,
         },
         WireKind::SnapshotFollows(follows) => Message::SnapshotFollows {
@@ -255,12 +290,15 @@ pub fn decode(bytes: Bytes) -> Result<Packet, WireError> {
         WireKind::Reject(REJECT_FOREIGN) => Message::Reject(RejectReason::ForeignCluster),
         WireKind::Reject(REJECT_ROLLED_BACK) => Message::Reject(RejectReason::RolledBack),
         WireKind::Reject(other) => {
-            return Err(WireError::Content(format!("reject reason {other} is not known")));
+            return Err(WireError::Content(format!(
+                "reject reason {other} is not known"
+            )));
         }
         WireKind::Append(append) => decode_append(append)?,
-        WireKind::Ack(ack) => {
-            Message::Ack { epoch: Epoch(ack.epoch), durable: Index(ack.index) }
-        }
+        WireKind::Ack(ack) => Message::Ack {
+            epoch: Epoch(ack.epoch),
+            durable: Index(ack.index),
+        },
         WireKind::Heartbeat(beat) => Message::Heartbeat {
             epoch: Epoch(beat.epoch),
             sequence: beat.sequence,
@@ -286,8 +324,11 @@ fn decode_view(view: v1::View) -> Result<View, WireError> {
 fn decode_hello(hello: WireHello) -> Result<Hello, WireError> {
     let node = hello.node.ok_or_else(|| missing("hello.node"))?;
     let node = NodeId::try_from(node).map_err(|error| WireError::Content(error.to_string()))?;
-    let epochs: Vec<_> =
-        hello.epochs.iter().map(|at| (Epoch(at.epoch), Index(at.index))).collect();
+    let epochs: Vec<_> = hello
+        .epochs
+        .iter()
+        .map(|at| (Epoch(at.epoch), Index(at.index)))
+        .collect();
     if !epochs.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1) {
         return Err(WireError::Content("hello.epochs is not ascending".into()));
     }
@@ -307,7 +348,10 @@ fn decode_hello(hello: WireHello) -> Result<Hello, WireError> {
 }
 
 fn decode_append(append: WireAppend) -> Result<Message, WireError> {
-    let previous: Position = append.previous.ok_or_else(|| missing("append.previous"))?.into();
+    let previous: Position = append
+        .previous
+        .ok_or_else(|| missing("append.previous"))?
+        .into();
     let mut entries: Vec<Entry> = Vec::new();
     let mut rest = append.frames;
     let mut before = previous;
@@ -351,8 +395,11 @@ mod tests {
     fn every_message_survives_the_wire() {
         let view = View::first(ClusterId("c".into()), NodeId::new("a", "1"))
             .with_synchronous(BTreeSet::from([NodeId::new("b", "2")]));
-        let log =
-            LogOutline { base: at(1, 4), epochs: vec![(Epoch(2), Index(5))], last: at(2, 9) };
+        let log = LogOutline {
+            base: at(1, 4),
+            epochs: vec![(Epoch(2), Index(5))],
+            last: at(2, 9),
+        };
         round_trip(Message::Hello(Hello {
             cluster_id: ClusterId("c".into()),
             node: NodeId::new("b", "2"),
@@ -362,27 +409,69 @@ mod tests {
             damaged: true,
             attempt: 3,
         }));
-        round_trip(Message::Welcome { epoch: Epoch(3), start: at(2, 8), attempt: 3 });
-        round_trip(Message::SnapshotFollows { epoch: Epoch(3), attempt: 1 });
+        round_trip(Message::Welcome {
+            epoch: Epoch(3),
+            start: at(2, 8),
+            attempt: 3,
+        });
+        round_trip(Message::SnapshotFollows {
+            epoch: Epoch(3),
+            attempt: 1,
+        });
         round_trip(Message::ViewIs(view));
         round_trip(Message::Reject(RejectReason::ForeignCluster));
         round_trip(Message::Reject(RejectReason::RolledBack));
-        let entries = vec![Entry::open(at(3, 9)), Entry::data(at(3, 10), Bytes::from("value"))];
+        let entries = vec![
+            Entry::open(at(3, 9)),
+            Entry::data(at(3, 10), Bytes::from("value")),
+        ];
         let (epoch, commit) = (Epoch(3), Index(8));
-        round_trip(Message::Append { epoch, previous: at(2, 8), entries, commit });
-        round_trip(Message::Append { epoch, previous: at(2, 8), entries: vec![], commit });
-        round_trip(Message::Ack { epoch, durable: Index(9) });
-        round_trip(Message::Heartbeat { epoch, sequence: 4, commit, stuck: Micros(17) });
-        round_trip(Message::HeartbeatReply { epoch, sequence: 4, durable: Index(9) });
+        round_trip(Message::Append {
+            epoch,
+            previous: at(2, 8),
+            entries,
+            commit,
+        });
+        round_trip(Message::Append {
+            epoch,
+            previous: at(2, 8),
+            entries: vec![],
+            commit,
+        });
+        round_trip(Message::Ack {
+            epoch,
+            durable: Index(9),
+        });
+        round_trip(Message::Heartbeat {
+            epoch,
+            sequence: 4,
+            commit,
+            stuck: Micros(17),
+        });
+        round_trip(Message::HeartbeatReply {
+            epoch,
+            sequence: 4,
+            durable: Index(9),
+        });
     }
 
     #[test]
     fn a_damaged_frame_is_refused() {
-        let entries = vec![Entry::data(at(3, 10), Bytes::from("a value of some length"))];
-        let append =
-            Message::Append { epoch: Epoch(3), previous: at(3, 9), entries, commit: Index(0) };
+        let entries = vec![Entry::data(
+            at(3, 10),
+            Bytes::from("a value of some length"),
+        )];
+        let append = Message::Append {
+            epoch: Epoch(3),
+            previous: at(3, 9),
+            entries,
+            commit: Index(0),
+        };
         let mut bytes = encode(&append).to_vec();
-        let place = bytes.windows(5).position(|w| w == b"value").expect("the payload is in it");
+        let place = bytes
+            .windows(5)
+            .position(|w| w == b"value")
+            .expect("the payload is in it");
         bytes[place] ^= 1;
         assert!(decode(bytes.into()).is_err());
     }
@@ -390,8 +479,12 @@ mod tests {
     #[test]
     fn entries_with_a_hole_are_refused() {
         let entries = vec![Entry::open(at(3, 11))];
-        let append =
-            Message::Append { epoch: Epoch(3), previous: at(3, 9), entries, commit: Index(0) };
+        let append = Message::Append {
+            epoch: Epoch(3),
+            previous: at(3, 9),
+            entries,
+            commit: Index(0),
+        };
         assert!(decode(encode(&append)).is_err());
     }
 

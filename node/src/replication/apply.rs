@@ -108,7 +108,9 @@ impl<M: StateMachine> ApplyThread<M> {
             ApplyJob::Snapshot(_) => unreachable!("kept until it can be opened"),
             ApplyJob::Restore { first, chunk } => {
                 if first {
-                    self.machine.begin_restore().unwrap_or_else(|e| fatal("emptying the state", &e));
+                    self.machine
+                        .begin_restore()
+                        .unwrap_or_else(|e| fatal("emptying the state", &e));
                 }
                 let taken = self.machine.restore_chunk(chunk);
                 taken.unwrap_or_else(|error| fatal("taking in a snapshot", &error));
@@ -138,7 +140,9 @@ impl<M: StateMachine> ApplyThread<M> {
             entries.retain(|entry| entry.position.index <= through);
             entries.truncate(APPLY_BATCH_ENTRIES);
             assert!(
-                entries.first().is_some_and(|entry| entry.position.index == from),
+                entries
+                    .first()
+                    .is_some_and(|entry| entry.position.index == from),
                 "the log holds {from}, which is committed and not applied"
             );
             bytes += super::log_thread_bytes(&entries);
@@ -153,7 +157,10 @@ impl<M: StateMachine> ApplyThread<M> {
 
     fn open_snapshots(&mut self, wanted: &mut Vec<SnapshotRequest>) {
         let applied = self.machine.applied().index;
-        while let Some(at) = wanted.iter().position(|request| request.at_least <= applied) {
+        while let Some(at) = wanted
+            .iter()
+            .position(|request| request.at_least <= applied)
+        {
             let request = wanted.swap_remove(at);
             let source = self.machine.snapshot();
             let source = source.unwrap_or_else(|error| fatal("opening a snapshot", &error));
@@ -165,7 +172,9 @@ impl<M: StateMachine> ApplyThread<M> {
     fn checkpoint(&mut self) {
         let position = self.machine.checkpoint();
         let position = position.unwrap_or_else(|error| fatal("making the state durable", &error));
-        let _ = self.driver.send(Command::Told(Told::Checkpoint(position.index)));
+        let _ = self
+            .driver
+            .send(Command::Told(Told::Checkpoint(position.index)));
     }
 }
 
@@ -185,7 +194,10 @@ fn answer<O>(
 }
 
 fn fatal(what: &'static str, error: &dyn std::error::Error) -> ! {
-    end_process(&Fatal { what, error: describe(error) })
+    end_process(&Fatal {
+        what,
+        error: describe(error),
+    })
 }
 
 fn describe(error: &dyn std::error::Error) -> String {

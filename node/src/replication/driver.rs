@@ -51,6 +51,8 @@ pub enum Command<O> {
 /// News that are not for the core.
 #[derive(Debug)]
 pub enum Told {
+    /// The process was asked to end: the operator should know now.
+    Ending,
     /// The state is durable up to here.
     Checkpoint(Index),
     /// Where everybody is.
@@ -226,10 +228,17 @@ impl<O: Send + 'static> Driver<O> {
                 }
                 self.parts.replica.step(now, input);
             }
-            Command::Peer { session, link, dialled } => {
+            Command::Peer {
+                session,
+                link,
+                dialled,
+            } => {
                 self.links.insert(session, link);
-                let connected =
-                    if dialled { Input::Connected(session) } else { Input::Accepted(session) };
+                let connected = if dialled {
+                    Input::Connected(session)
+                } else {
+                    Input::Accepted(session)
+                };
                 self.parts.replica.step(now, connected);
             }
             Command::Read(reply) => {
@@ -249,13 +258,21 @@ impl<O: Send + 'static> Driver<O> {
 
     fn told(&mut self, told: Told) {
         match told {
+            Told::Ending => self.parts.changed.send_modify(|count| *count += 1),
             Told::Checkpoint(checkpoint) => {
                 let now = self.parts.clock.now();
                 let status = self.parts.replica.status(now);
                 let connected = status.peers.iter().filter(|peer| peer.session.is_some());
-                let peers = connected.map(|peer| peer.durable).min().unwrap_or(checkpoint);
+                let peers = connected
+                    .map(|peer| peer.durable)
+                    .min()
+                    .unwrap_or(checkpoint);
                 let retain_bytes = self.parts.retain_bytes;
-                self.log_job(LogJob::Release { checkpoint, peers, retain_bytes });
+                self.log_job(LogJob::Release {
+                    checkpoint,
+                    peers,
+                    retain_bytes,
+                });
             }
             Told::Addresses { peers, client_url } => {
                 let news = (peers, client_url);
@@ -275,7 +292,11 @@ impl<O: Send + 'static> Driver<O> {
 
     fn stored(&self, view: View) -> StoredView {
         let (peers, client_url) = self.parts.addresses.borrow().clone();
-        StoredView { view, peers, client_url }
+        StoredView {
+            view,
+            peers,
+            client_url,
+        }
     }
 
     fn log_job(&self, job: LogJob) {
@@ -315,10 +336,18 @@ impl<O: Send + 'static> Driver<O> {
             }
             Output::Discard => self.log_job(LogJob::Discard),
             Output::Send(session, message) => self.link(session, PeerLink::Send(message)),
-            Output::Stream { session, epoch, start } => {
+            Output::Stream {
+                session,
+                epoch,
+                start,
+            } => {
                 self.link(session, PeerLink::Stream { epoch, start });
             }
-            Output::Limit { session, upto, commit } => {
+            Output::Limit {
+                session,
+                upto,
+                commit,
+            } => {
                 self.link(session, PeerLink::Limit { upto, commit });
             }
             Output::StopStream(session) => self.link(session, PeerLink::StopStream),
@@ -338,7 +367,10 @@ impl<O: Send + 'static> Driver<O> {
             Output::Commit(index) => {
                 self.parts.shared.set_commit(index);
                 let waiters = self.pending.through(index);
-                self.apply_job(ApplyJob::Apply { through: index, waiters });
+                self.apply_job(ApplyJob::Apply {
+                    through: index,
+                    waiters,
+                });
             }
             // Answered behind what was committed before it, so all of that is applied by then.
             Output::ReadReady(ticket, _) => ready.extend(self.reads.remove(&ticket)),
@@ -414,7 +446,12 @@ const STALL_IS_NEWS: Micros = Micros::from_millis(150);
 
 fn digest_of(status: &Status) -> Digest {
     let names = |keep: fn(&standby_core::replica::PeerStatus) -> bool| {
-        status.peers.iter().filter(|peer| keep(peer)).map(|peer| peer.node.clone()).collect()
+        status
+            .peers
+            .iter()
+            .filter(|peer| keep(peer))
+            .map(|peer| peer.node.clone())
+            .collect()
     };
     Digest {
         role: status.role,
@@ -424,7 +461,10 @@ fn digest_of(status: &Status) -> Digest {
         complete: names(|peer| peer.complete),
         connected: names(|peer| peer.session.is_some()),
         link: status.primary_link.as_ref().map(|link| link.state),
-        stalled: status.write_stall.as_ref().is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
+        stalled: status
+            .write_stall
+            .as_ref()
+            .is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
         doubt: status.doubt.is_some(),
     }
 }

@@ -60,7 +60,9 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.shared.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.shared
+            .waiting_bytes
+            .fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -89,7 +91,9 @@ impl<O: Send + 'static> NodeReplication<O> {
         match tokio::time::timeout(Duration::from_millis(READ_TIMEOUT_MS), waited).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(Refusal::ShuttingDown),
-            Err(_) => Err(Refusal::Timeout { after_ms: READ_TIMEOUT_MS }),
+            Err(_) => Err(Refusal::Timeout {
+                after_ms: READ_TIMEOUT_MS,
+            }),
         }
     }
 
@@ -110,13 +114,22 @@ impl<O: Send + 'static> NodeReplication<O> {
         let mut members: Vec<_> = peers
             .into_iter()
             .map(|peer| {
-                let leads = primary.as_ref().is_some_and(|primary| primary.name == peer.name);
-                let known = primary.iter().chain([&self.node]).find(|node| node.name == peer.name);
+                let leads = primary
+                    .as_ref()
+                    .is_some_and(|primary| primary.name == peer.name);
+                let known = primary
+                    .iter()
+                    .chain([&self.node])
+                    .find(|node| node.name == peer.name);
                 MemberInfo {
                     volume: known.map(|node| node.volume.clone()),
                     primary: leads,
                     peer_url: format!("https://{}", peer.peer),
-                    client_url: if leads { client_url.clone() } else { peer.client_url },
+                    client_url: if leads {
+                        client_url.clone()
+                    } else {
+                        peer.client_url
+                    },
                     name: peer.name,
                 }
             })

@@ -67,7 +67,9 @@ impl<O: Send + 'static> LogThread<O> {
             match self.jobs.recv_timeout(quiet) {
                 Ok(job) => self.take(job),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.log.mark().unwrap_or_else(|error| fatal("marking the log", &error));
+                    self.log
+                        .mark()
+                        .unwrap_or_else(|error| fatal("marking the log", &error));
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -91,14 +93,18 @@ impl<O: Send + 'static> LogThread<O> {
         let mut entries = Some(first);
         while let Some(batch) = entries.take() {
             bytes += bytes_of(&batch);
-            self.log.append(&batch).unwrap_or_else(|error| fatal("appending to the log", &error));
+            self.log
+                .append(&batch)
+                .unwrap_or_else(|error| fatal("appending to the log", &error));
             match self.jobs.try_recv() {
                 Ok(LogJob::Append(more)) => entries = Some(more),
                 Ok(other) => following = Some(other),
                 Err(_) => {}
             }
         }
-        self.log.sync().unwrap_or_else(|error| fatal("syncing the log", &error));
+        self.log
+            .sync()
+            .unwrap_or_else(|error| fatal("syncing the log", &error));
         self.shared.backlog.shrink(bytes);
         self.tell(Input::Durable(self.log.last()));
         following
@@ -126,12 +132,18 @@ impl<O: Send + 'static> LogThread<O> {
                 let done = self.volume.store_view(&stored);
                 done.unwrap_or_else(|error| fatal("storing addresses", &error));
             }
-            LogJob::Release { checkpoint, peers, retain_bytes } => {
+            LogJob::Release {
+                checkpoint,
+                peers,
+                retain_bytes,
+            } => {
                 self.release(checkpoint, peers, retain_bytes);
             }
             LogJob::Discard => self.discard(),
             LogJob::Close(done) => {
-                self.log.mark().unwrap_or_else(|error| fatal("marking the log", &error));
+                self.log
+                    .mark()
+                    .unwrap_or_else(|error| fatal("marking the log", &error));
                 // Whoever waited may have given up.
                 let _ = done.send(());
             }
@@ -144,7 +156,11 @@ impl<O: Send + 'static> LogThread<O> {
         }
         // Far beyond what is kept for them, followers that lag are filled by a snapshot instead.
         let lag_allowed = self.log.disk_bytes() <= retain_bytes.saturating_mul(2);
-        let through = if lag_allowed { checkpoint.min(peers) } else { checkpoint };
+        let through = if lag_allowed {
+            checkpoint.min(peers)
+        } else {
+            checkpoint
+        };
         let released = self.log.release_below(through);
         released.unwrap_or_else(|error| fatal("releasing the log", &error));
         self.tell(Input::Released(self.log.base().index));
@@ -170,7 +186,10 @@ impl<O: Send + 'static> LogThread<O> {
 
 /// What entries count as in the backlog.
 pub fn bytes_of(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| entry.payload.len() as u64 + 64).sum()
+    entries
+        .iter()
+        .map(|entry| entry.payload.len() as u64 + 64)
+        .sum()
 }
 
 fn fatal(what: &'static str, error: &dyn std::error::Error) -> ! {

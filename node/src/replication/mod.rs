@@ -16,8 +16,8 @@ pub use apply::{ApplyJob, ApplyThread, SnapshotRequest};
 pub use clock::Clock;
 pub use driver::{Command, Driver, DriverParts, PeerLink, Told};
 pub use handle::NodeReplication;
-pub use log_thread::{LogJob, LogThread};
 pub(crate) use log_thread::bytes_of as log_thread_bytes;
+pub use log_thread::{LogJob, LogThread};
 pub use shared::{LogBacklog, Shared};
 pub use tail::{Tail, TailFrames};
 

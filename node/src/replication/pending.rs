@@ -17,7 +17,9 @@ pub struct Pending<O> {
 
 impl<O> Default for Pending<O> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new() }
+        Self {
+            waiting: VecDeque::new(),
+        }
     }
 }
 

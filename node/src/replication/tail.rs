@@ -31,7 +31,10 @@ impl Tail {
     /// The end of `log`, nothing of it in memory yet.
     #[must_use]
     pub fn new(log: LogReader) -> Self {
-        Self { log, entries: RwLock::default() }
+        Self {
+            log,
+            entries: RwLock::default(),
+        }
     }
 
     /// Adds entries that the log will get. Old ones leave once the log has them.
@@ -74,13 +77,21 @@ impl Tail {
             None => self.log.read(from, max_bytes)?,
         };
         entries.retain(|entry| entry.position.index <= through);
-        let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(None) };
-        let size = entries.iter().map(|entry| frame_bytes(entry.payload.len())).sum();
+        let Some(last) = entries.last().map(|entry| entry.position) else {
+            return Ok(None);
+        };
+        let size = entries
+            .iter()
+            .map(|entry| frame_bytes(entry.payload.len()))
+            .sum();
         let mut bytes = BytesMut::with_capacity(size);
         for entry in &entries {
             encode_frame(Seal::WIRE, 0, entry, &mut bytes);
         }
-        Ok(Some(TailFrames { bytes: bytes.freeze(), last }))
+        Ok(Some(TailFrames {
+            bytes: bytes.freeze(),
+            last,
+        }))
     }
 
     fn held(&self, from: Index, through: Index, max_bytes: usize) -> Option<Vec<Entry>> {
@@ -107,21 +118,35 @@ mod tests {
     use standby_store::log::{Log, LogOptions};
 
     fn entry(index: u64) -> Entry {
-        Entry::data(Position::new(Epoch(1), Index(index)), Bytes::from_static(b"x"))
+        Entry::data(
+            Position::new(Epoch(1), Index(index)),
+            Bytes::from_static(b"x"),
+        )
     }
 
     #[test]
     fn entries_can_be_sent_before_the_log_has_them() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
+        let options = LogOptions {
+            segment_bytes: 64 << 10,
+            ..LogOptions::default()
+        };
         let (_writer, reader, _) = Log::open(dir.path(), options).expect("a new log opens");
         let tail = Tail::new(reader);
         tail.push(&[entry(1), entry(2), entry(3)]);
-        let frames = tail.frames(Index(2), Index(9), 1 << 20).expect("nothing is read");
+        let frames = tail
+            .frames(Index(2), Index(9), 1 << 20)
+            .expect("nothing is read");
         assert_eq!(frames.map(|f| f.last.index), Some(Index(3)));
-        let limited = tail.frames(Index(1), Index(2), 1 << 20).expect("nothing is read");
+        let limited = tail
+            .frames(Index(1), Index(2), 1 << 20)
+            .expect("nothing is read");
         assert_eq!(limited.map(|f| f.last.index), Some(Index(2)));
         tail.truncate_after(Index(1));
-        assert!(tail.frames(Index(2), Index(9), 1 << 20).expect("nothing is read").is_none());
+        assert!(
+            tail.frames(Index(2), Index(9), 1 << 20)
+                .expect("nothing is read")
+                .is_none()
+        );
     }
 }

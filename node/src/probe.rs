@@ -1,0 +1,143 @@
+//! Plain HTTP for the kubelet and Prometheus. Liveness never depends on other machines; readiness says
+//! what the node is.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
+use standby_interface::{Role, RoleInfo};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::replication::Shared;
+
+/// The node's own metrics, read when they are asked for.
+#[derive(Clone, Debug)]
+pub struct NodeMetrics {
+    registry: Registry,
+    epoch: IntGauge,
+    primary: IntGauge,
+    commit: IntGauge,
+    applied: IntGauge,
+    waiting: IntGauge,
+    disk_free: IntGauge,
+    disk_full: IntGauge,
+}
+
+impl NodeMetrics {
+    /// Registers the metrics.
+    pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            epoch: gauge("standby_node_epoch", "Epoch of the adopted view.")?,
+            primary: gauge(
+                "standby_node_primary",
+                "1 while this node serves as primary.",
+            )?,
+            commit: gauge(
+                "standby_node_commit_index",
+                "Index up to which the log is committed.",
+            )?,
+            applied: gauge(
+                "standby_node_applied_index",
+                "Index up to which the log is applied.",
+            )?,
+            waiting: gauge(
+                "standby_node_waiting_requests",
+                "Client requests that wait.",
+            )?,
+            disk_free: gauge("standby_node_disk_free_bytes", "Free bytes of the volume.")?,
+            disk_full: gauge(
+                "standby_node_disk_full",
+                "1 while writes are refused for space.",
+            )?,
+            registry,
+        })
+    }
+
+    fn collect(&self, shared: &Shared, role: &RoleInfo) {
+        let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.epoch.set(whole(role.epoch.0));
+        self.primary.set(i64::from(role.role == Role::Primary));
+        self.commit.set(whole(shared.commit().0));
+        self.applied.set(whole(shared.applied().0));
+        self.waiting
+            .set(whole(shared.waiting.load(Ordering::Relaxed) as u64));
+        self.disk_free
+            .set(whole(shared.disk_free.load(Ordering::Relaxed)));
+        self.disk_full
+            .set(i64::from(shared.disk_full.load(Ordering::Relaxed)));
+    }
+}
+
+#[derive(Clone)]
+struct Probes {
+    shared: Arc<Shared>,
+    role: watch::Receiver<RoleInfo>,
+    metrics: NodeMetrics,
+}
+
+/// Serves `/livez`, `/readyz` and `/metrics` until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    role: watch::Receiver<RoleInfo>,
+    metrics: NodeMetrics,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let probes = Probes {
+        shared,
+        role,
+        metrics,
+    };
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .with_state(probes);
+    let ended = async move { shutdown.cancelled().await };
+    axum::serve(listener, router)
+        .with_graceful_shutdown(ended)
+        .await
+}
+
+/// Ready means that clients can use the node for what it is; the answer says what that is.
+async fn ready(State(probes): State<Probes>) -> (StatusCode, String) {
+    let info = probes.role.borrow().clone();
+    let (status, text) = match info.role {
+        Role::Primary => (StatusCode::OK, "primary"),
+        Role::Follower if info.primary_alive => (StatusCode::OK, "follower"),
+        Role::Follower => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "follower without a connection to its primary",
+        ),
+        Role::PrimaryWaiting => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "primary that may not serve yet: no synchronous standby is recorded, or its lease has \
+             not begun",
+        ),
+        Role::Unassigned => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no role yet: waiting for the operator's view",
+        ),
+    };
+    (status, format!("{text}, epoch {}\n", info.epoch))
+}
+
+async fn metrics_text(State(probes): State<Probes>) -> Result<String, StatusCode> {
+    probes
+        .metrics
+        .collect(&probes.shared, &probes.role.borrow());
+    let mut text = Vec::new();
+    let encoded = TextEncoder::new().encode(&probes.metrics.registry.gather(), &mut text);
+    encoded.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    String::from_utf8(text).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}

@@ -1,0 +1,471 @@
+//! Puts a node together, runs it, and ends it in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossbeam_channel::{Sender, bounded, unbounded};
+use prometheus::Registry;
+use standby_core::replica::{Input, Replica, Start, Timing};
+use standby_core::{ClusterId, Epoch, NodeId, View};
+use standby_etcd::server::{EtcdServer, ServerOptions};
+use standby_etcd::services::node::{MonotonicClock, Node, NodeParts};
+use standby_etcd::state::{EtcdState, Outcome, ReadView};
+use standby_etcd::watch::WatchHub;
+use standby_interface::{Role, RoleInfo, StateMachine};
+use standby_store::engine::{FjallEngine, FjallOptions};
+use standby_store::log::{Log, LogOptions, LogReader};
+use standby_store::volume::{StoredView, Volume};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::control::Session;
+use crate::disk_watch;
+use crate::limits::{DRAIN_MS, HANDOVER_MS, LOG_RETAIN_BYTES, LOG_RETAIN_DISK_DIVISOR};
+use crate::peers::{PeerContext, dialer, listener};
+use crate::probe::{self, NodeMetrics};
+use crate::recovery;
+use crate::replication::{
+    ApplyJob, ApplyThread, Clock, Command, Driver, DriverParts, LogJob, LogThread, NodeReplication,
+    Shared, Tail, Told,
+};
+use crate::tls::Tls;
+
+/// A node whose threads run and whose ports do not serve yet.
+struct Engine {
+    cluster_id: ClusterId,
+    node: NodeId,
+    handles: Handles,
+    shared: Arc<Shared>,
+    clock: Clock,
+    log: LogReader,
+    tail: Arc<Tail>,
+    view: ReadView,
+    hub: WatchHub,
+    stored_epoch: Epoch,
+}
+
+/// The identity that a node has by itself.
+const STANDALONE_CLUSTER: &str = "standalone";
+
+/// Runs a node until it is told to end.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let engine = start_engine(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(8),
+        )
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(config, engine))
+}
+
+fn start_engine(config: &Config) -> anyhow::Result<Engine> {
+    let mut volume = Volume::open(&config.data_dir, &config.name).context("--data-dir")?;
+    let cluster_id = ClusterId(
+        config
+            .cluster_id
+            .clone()
+            .unwrap_or_else(|| STANDALONE_CLUSTER.to_owned()),
+    );
+    volume.bind(&cluster_id).context("--cluster-id")?;
+    let stored = volume.load_view()?;
+    let node = NodeId {
+        name: config.name.clone(),
+        volume: volume.identity().volume.clone(),
+    };
+
+    let (mut log, reader, recovered) = Log::open(&volume.log_dir(), LogOptions::default())?;
+    if let Some(torn) = &recovered.torn {
+        tracing::info!(after = %torn.after, bytes = torn.bytes, "a torn tail of the log was cut");
+    }
+    let engine = FjallEngine::open(&volume.engine_dir(), &FjallOptions::default())?;
+    let mut state = EtcdState::open(Arc::new(engine))?;
+    let fitted = recovery::fit(&mut log, &recovered, state.applied())?;
+    if let Some(doubt) = &fitted.doubt {
+        tracing::error!(%doubt, "this volume must not lead");
+    }
+    let clock = Clock::start();
+    let start = Start {
+        cluster_id: cluster_id.clone(),
+        node: node.clone(),
+        view: stored.as_ref().map(|stored| stored.view.clone()),
+        log: fitted.outline,
+        applied: state.applied().index,
+        doubt: fitted.doubt,
+        timing: Timing::default(),
+    };
+    let replica = Replica::new(start, clock.now());
+    let shared = Arc::new(Shared::new(state.applied().index));
+    disk_watch::start(config.data_dir.clone(), Arc::clone(&shared))?;
+    let view = state.view();
+    let hub = WatchHub::new(view.current_revision());
+    state.set_event_sink(Arc::new(hub.clone()));
+    let stored_epoch = replica.epoch();
+    let parts = Parts {
+        log,
+        volume,
+        state,
+        replica,
+        stored,
+        reader: reader.clone(),
+    };
+    let handles = start_threads(parts, &shared, clock, &config.client_url())?;
+    let tail = Arc::clone(&handles.tail);
+    Ok(Engine {
+        cluster_id,
+        node,
+        handles,
+        shared,
+        clock,
+        log: reader,
+        tail,
+        view,
+        hub,
+        stored_epoch,
+    })
+}
+
+/// What the threads are made of.
+struct Parts {
+    log: standby_store::log::LogWriter,
+    volume: Volume,
+    state: EtcdState,
+    replica: Replica,
+    stored: Option<StoredView>,
+    reader: LogReader,
+}
+
+/// How the threads are spoken to and listened to.
+struct Handles {
+    driver: Sender<Command<Outcome>>,
+    log_jobs: Sender<LogJob>,
+    apply_jobs: Sender<ApplyJob<Outcome>>,
+    role: watch::Receiver<RoleInfo>,
+    follow: watch::Receiver<Option<NodeId>>,
+    addresses: dialer::Addresses,
+    changed: watch::Receiver<u64>,
+    tail: Arc<Tail>,
+}
+
+fn start_threads(
+    parts: Parts,
+    shared: &Arc<Shared>,
+    clock: Clock,
+    client_url: &str,
+) -> anyhow::Result<Handles> {
+    // Unbounded, since the driver must never wait for the others: what is under way is bounded where
+    // it enters, by the limits on waiting commands and on the log's backlog.
+    let (driver, inbox) = unbounded();
+    let (log_jobs, log_inbox) = unbounded();
+    let (apply_jobs, apply_inbox) = unbounded();
+    let tail = Arc::new(Tail::new(parts.reader.clone()));
+    let known = parts.stored.as_ref();
+    let known = known.map(|stored| (stored.peers.clone(), stored.client_url.clone()));
+    let (addresses, addresses_out) =
+        watch::channel(known.unwrap_or_else(|| (Vec::new(), client_url.to_owned())));
+    let unassigned = RoleInfo {
+        role: Role::Unassigned,
+        epoch: parts.replica.epoch(),
+        primary: None,
+        primary_alive: false,
+    };
+    let (role, role_out) = watch::channel(unassigned);
+    let (follow, follow_out) = watch::channel(None);
+    let (changed, changed_out) = watch::channel(0);
+
+    let total = shared.disk_total.load(Ordering::Relaxed);
+    let log_thread = LogThread {
+        log: parts.log,
+        volume: parts.volume,
+        jobs: log_inbox,
+        driver: driver.clone(),
+        shared: Arc::clone(shared),
+    };
+    let apply_thread = ApplyThread {
+        machine: parts.state,
+        log: parts.reader,
+        jobs: apply_inbox,
+        driver: driver.clone(),
+        log_jobs: log_jobs.clone(),
+        shared: Arc::clone(shared),
+    };
+    let driver_thread = Driver::new(DriverParts {
+        replica: parts.replica,
+        inbox,
+        log_jobs: log_jobs.clone(),
+        apply_jobs: apply_jobs.clone(),
+        tail: Arc::clone(&tail),
+        shared: Arc::clone(shared),
+        clock,
+        role,
+        follow,
+        addresses,
+        changed,
+        retain_bytes: LOG_RETAIN_BYTES.min(total / LOG_RETAIN_DISK_DIVISOR),
+    });
+    spawn("log", move || log_thread.run())?;
+    spawn("apply", move || apply_thread.run())?;
+    spawn("driver", move || driver_thread.run())?;
+    Ok(Handles {
+        driver,
+        log_jobs,
+        apply_jobs,
+        role: role_out,
+        follow: follow_out,
+        addresses: addresses_out,
+        changed: changed_out,
+        tail,
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread
+        .spawn(work)
+        .with_context(|| format!("cannot start the {name} thread"))?;
+    Ok(())
+}
+
+/// Ports that are open; opened before anything serves, so that a taken one ends the start.
+struct Ports {
+    client: TcpListener,
+    peer: Option<TcpListener>,
+    control: Option<TcpListener>,
+    probe: Option<TcpListener>,
+}
+
+impl Ports {
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let client = bind("--client-listen", config.client_address()).await?;
+        let (mut peer, mut control, mut probe) = (None, None, None);
+        if !config.standalone {
+            peer = Some(bind("--peer-listen", config.peer_listen).await?);
+            control = Some(bind("--control-listen", config.control_listen).await?);
+        }
+        if let Some(address) = config.probe_address() {
+            probe = Some(bind("--probe-listen", address).await?);
+        }
+        Ok(Self {
+            client,
+            peer,
+            control,
+            probe,
+        })
+    }
+}
+
+async fn bind(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("{flag} {address} cannot be listened on"))
+}
+
+async fn serve(config: &Config, engine: Engine) -> anyhow::Result<()> {
+    let tls = match &config.tls_dir {
+        Some(dir) => Some(Tls::load(dir, config.client_tls)?),
+        None => None,
+    };
+    let ports = Ports::open(config).await?;
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    if let Some(tls) = &tls {
+        tokio::spawn(tls.clone().keep_fresh());
+    }
+    let registry = Registry::new();
+    let metrics = NodeMetrics::new(registry.clone())?;
+    if let Some(probe) = ports.probe {
+        let (shared, role) = (Arc::clone(&engine.shared), engine.handles.role.clone());
+        tasks.spawn(probe::serve(probe, shared, role, metrics, shutdown.clone()));
+    }
+    if let (Some(peer), Some(control)) = (ports.peer, ports.control) {
+        engine.serve_peers(peer, control, tls.clone(), &tasks, &shutdown);
+    }
+    let server = engine.etcd_server(config, registry);
+    engine.close_clients_on_demotion(&server);
+    let (serving, until) = (server.clone(), shutdown.clone());
+    let client_tls = tls.and_then(|tls| tls.client_source());
+    let address = ports.client.local_addr()?;
+    tasks.spawn(async move { serving.serve(vec![ports.client], client_tls, until).await });
+    if config.standalone {
+        engine.lead_alone();
+    }
+    tracing::info!(node = %engine.node, cluster = %engine.cluster_id, %address,
+        epoch = engine.stored_epoch.0, "the node runs");
+
+    wait_for_the_end().await?;
+    engine.hand_over(config.standalone).await;
+    shutdown.cancel();
+    tasks.close();
+    // What is still in flight after that is cut off.
+    let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS), tasks.wait()).await;
+    engine.close().await;
+    tracing::info!("the node has ended");
+    Ok(())
+}
+
+async fn wait_for_the_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+impl Engine {
+    fn serve_peers(
+        &self,
+        peer: TcpListener,
+        control: TcpListener,
+        tls: Option<Tls>,
+        tasks: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) {
+        let context = Arc::new(PeerContext {
+            driver: self.handles.driver.clone(),
+            apply_jobs: self.handles.apply_jobs.clone(),
+            tail: Arc::clone(&self.tail),
+            shared: Arc::clone(&self.shared),
+            tls: tls.clone(),
+            sessions: AtomicU64::new(0),
+        });
+        let session = Arc::new(Session {
+            cluster_id: self.cluster_id.clone(),
+            node: self.node.clone(),
+            run: run_id(),
+            driver: self.handles.driver.clone(),
+            shared: Arc::clone(&self.shared),
+            changed: self.handles.changed.clone(),
+        });
+        let (follow, addresses) = (self.handles.follow.clone(), self.handles.addresses.clone());
+        tokio::spawn(dialer::run(Arc::clone(&context), follow, addresses));
+        tasks.spawn(listener::run(context, peer, shutdown.clone()));
+        tasks.spawn(crate::control::serve(
+            session,
+            control,
+            tls,
+            shutdown.clone(),
+        ));
+    }
+
+    fn etcd_server(
+        &self,
+        config: &Config,
+        registry: Registry,
+    ) -> EtcdServer<Arc<NodeReplication<Outcome>>> {
+        let replication = Arc::new(NodeReplication {
+            cluster_id: self.cluster_id.clone(),
+            node: self.node.clone(),
+            driver: self.handles.driver.clone(),
+            shared: Arc::clone(&self.shared),
+            clock: self.clock,
+            role: self.handles.role.clone(),
+            addresses: self.handles.addresses.clone(),
+            log: self.log.clone(),
+        });
+        let node = Node::new(NodeParts {
+            replication,
+            view: self.view.clone(),
+            quota_backend_bytes: config.quota_backend_bytes,
+            clock: Arc::new(MonotonicClock::start()),
+        });
+        let watch_progress_interval_ms = config.watch_progress_interval_ms;
+        let options = ServerOptions {
+            watch_progress_interval_ms,
+            registry,
+        };
+        EtcdServer::new(node, self.hub.clone(), options)
+    }
+
+    /// Clients of a node that is primary no more must find the next one; those that only read where
+    /// they are stay (a promotion closes nothing).
+    fn close_clients_on_demotion(&self, server: &EtcdServer<Arc<NodeReplication<Outcome>>>) {
+        let (server, mut role) = (server.clone(), self.handles.role.clone());
+        tokio::spawn(async move {
+            let mut led = false;
+            while role.changed().await.is_ok() {
+                let leads = matches!(role.borrow().role, Role::Primary | Role::PrimaryWaiting);
+                if led && !leads {
+                    server.close_all().await;
+                }
+                led = leads;
+            }
+        });
+    }
+
+    /// Takes up the next epoch as the only copy there is. Nobody else can have served: the data
+    /// directory is locked.
+    fn lead_alone(&self) {
+        let view = View {
+            cluster_id: self.cluster_id.clone(),
+            epoch: self.stored_epoch.next(),
+            primary: self.node.clone(),
+            synchronous: BTreeSet::new(),
+            alone: true,
+            complete: BTreeSet::from([self.node.clone()]),
+        };
+        let (await_nodes, previous_stopped) = (BTreeSet::new(), true);
+        self.tell(Command::Input(Input::View {
+            view,
+            await_nodes,
+            previous_stopped,
+        }));
+    }
+
+    fn tell(&self, command: Command<Outcome>) {
+        // The driver is gone only when the process ends.
+        let _ = self.handles.driver.send(command);
+    }
+
+    /// A primary asks to be relieved, and waits a while for it.
+    async fn hand_over(&self, standalone: bool) {
+        let mut role = self.handles.role.clone();
+        let leads = matches!(role.borrow().role, Role::Primary | Role::PrimaryWaiting);
+        if standalone || !leads {
+            return;
+        }
+        tracing::info!("asked to end: waiting for a switchover");
+        self.shared.wants_handover.store(true, Ordering::Relaxed);
+        self.tell(Command::Told(Told::Ending));
+        let relieved =
+            role.wait_for(|info| !matches!(info.role, Role::Primary | Role::PrimaryWaiting));
+        if tokio::time::timeout(Duration::from_millis(HANDOVER_MS), relieved)
+            .await
+            .is_err()
+        {
+            tracing::warn!(waited_ms = HANDOVER_MS, "nobody took over");
+        }
+    }
+
+    /// Makes log and state tidy on disk. Not needed for safety; it makes the next start shorter.
+    async fn close(&self) {
+        let (done, closed) = bounded(2);
+        // The threads are gone only when the process ends.
+        let _ = self.handles.apply_jobs.send(ApplyJob::Close(done.clone()));
+        let _ = self.handles.log_jobs.send(LogJob::Close(done));
+        let limit = Duration::from_millis(DRAIN_MS);
+        let waited = tokio::task::spawn_blocking(move || {
+            closed
+                .recv_timeout(limit)
+                .and_then(|()| closed.recv_timeout(limit))
+        });
+        if !matches!(waited.await, Ok(Ok(()))) {
+            tracing::warn!("log and state were not closed in time");
+        }
+    }
+}
+
+/// A random identity of this run of the process.
+fn run_id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
