@@ -1,2 +1,181 @@
-//! Placeholder.
-fn main() {}
+//! The operator's process: flags, logs, the election, and everything that runs while it leads.
+
+mod actor;
+mod api;
+mod clock;
+mod context;
+mod convert;
+mod election;
+mod flags;
+mod http;
+mod limits;
+mod metrics;
+mod reconcile;
+mod stores;
+mod stream;
+mod supervisor;
+mod tls;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client};
+use standby_operator_core::validate::Settings;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+use crate::clock::Clock;
+use crate::context::{Context, Wakers};
+use crate::election::{Candidate, Ended};
+use crate::flags::{Flags, LogFormat};
+use crate::http::Readiness;
+use crate::limits::{EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, ms};
+use crate::metrics::Metrics;
+use crate::stores::Stores;
+
+fn main() -> anyhow::Result<()> {
+    let flags = Flags::parse();
+    log(&flags)?;
+    flags.lease_times().check()?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(run(flags));
+    runtime.shutdown_timeout(ms(SHUTDOWN_MS));
+    result
+}
+
+fn log(flags: &Flags) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&flags.log)
+        .with_context(|| format!("--log must be a filter such as info, was {:?}", flags.log))?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Json => {
+            lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .init();
+        }
+        LogFormat::Text => lines.init(),
+    }
+    Ok(())
+}
+
+async fn run(flags: Flags) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    let client = Client::try_default()
+        .await
+        .context("cannot find the Kubernetes API")?;
+    let (metrics, readiness) = (Arc::new(Metrics::new()?), Arc::new(Readiness::default()));
+    readiness.wait("caches", "Kubernetes' objects have not been listed yet");
+    let serving = tokio::spawn(http::serve(
+        flags.listen,
+        readiness.clone(),
+        metrics.clone(),
+        stop.clone(),
+    ));
+    let clock = Clock::start();
+    let stores = Stores::start(&client, &flags.namespaces(), &stop);
+    let context = Arc::new(Context {
+        settings: Settings {
+            node_image: flags.node_image.clone(),
+            operator_namespace: flags.lease_namespace.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        clock,
+        stores,
+        wakers: Wakers::default(),
+        recorder: Recorder::new(
+            client.clone(),
+            Reporter {
+                controller: "standby-operator".into(),
+                instance: Some(flags.identity.clone()),
+            },
+        ),
+        events: Arc::new(Semaphore::new(EVENTS_IN_FLIGHT_MAX)),
+        metrics,
+        readiness,
+        client: client.clone(),
+    });
+    let (leading, is_leading) = watch::channel(false);
+    let candidate = Candidate {
+        leases: Api::namespaced(client, &flags.lease_namespace),
+        name: flags.lease_name.clone(),
+        identity: flags.identity.clone(),
+        times: flags.lease_times(),
+        clock,
+    };
+    // Work ends before the lease is released: the next leader must not meet us.
+    let (work, release) = (stop.child_token(), CancellationToken::new());
+    let mut election = tokio::spawn(candidate.run(leading, release.clone()));
+    let mut working = tokio::spawn(lead(context, is_leading, work));
+    tokio::select! {
+        ended = &mut election => {
+            error!(?ended, "not the leader any more");
+            bail!("leadership was lost");
+        }
+        served = serving => {
+            served?.with_context(|| format!("--listen {}: cannot serve", flags.listen))?;
+        }
+        worked = &mut working => worked??,
+        () = stop.cancelled() => {}
+    }
+    info!("ending");
+    stop.cancel();
+    if !working.is_finished() {
+        let _ = tokio::time::timeout(ms(SHUTDOWN_MS), &mut working).await;
+    }
+    release.cancel();
+    match tokio::time::timeout(ms(SHUTDOWN_MS), election).await {
+        Ok(Ok(Ended::Stopped)) => Ok(()),
+        other => bail!("the lease was not released: {other:?}"),
+    }
+}
+
+/// Fills the caches, waits for leadership, and leads.
+async fn lead(
+    context: Arc<Context>,
+    mut is_leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        ready = context.stores.ready() => ready.context("a cache ended")?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    context.readiness.ready("caches");
+    tokio::select! {
+        leads = is_leading.wait_for(|leads| *leads) => {
+            leads.context("the election ended")?;
+        }
+        () = stop.cancelled() => return Ok(()),
+    }
+    context.metrics.is_leader.set(1);
+    supervisor::run(context, stop).await;
+    Ok(())
+}
+
+/// Ends the process' work on SIGTERM and SIGINT.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("told to end"),
+            _ = interrupt.recv() => info!("interrupted"),
+        }
+        stop.cancel();
+    })
+}

@@ -301,6 +301,37 @@ impl NodeReport {
         self.view.as_ref().map_or(Epoch(0), |view| view.epoch)
     }
 
+    /// Whether this report, after `before`, may change a plan: anything but the progress of indexes
+    /// and of clocks that run as they should. What is timed (a silence, a stall) always may.
+    #[must_use]
+    pub fn is_news(&self, before: &Self) -> bool {
+        let timed = self.stall.is_some()
+            || self
+                .link
+                .is_some_and(|link| link.state != LinkState::Up || link.commits_stuck > Micros(0));
+        timed || self.still() != before.still()
+    }
+
+    /// The report without what moves by itself.
+    fn still(&self) -> Self {
+        let mut still = self.clone();
+        still.at = Micros(0);
+        still.last = Position::START;
+        still.durable = Index(0);
+        still.commit = Index(0);
+        still.applied = Index(0);
+        still.disk_free_bytes = 0;
+        still.link = still.link.map(|link| PrimaryLink {
+            state: link.state,
+            ..Default::default()
+        });
+        for peer in &mut still.peers {
+            peer.durable = Index(0);
+            peer.silent = Micros(0);
+        }
+        still
+    }
+
     /// What it says of a follower.
     #[must_use]
     pub fn peer(&self, node: &NodeId) -> Option<&Peer> {

@@ -1,0 +1,290 @@
+//! Work beside the actor: objects, pods, certificates, read slices, status. At most one piece of
+//! work runs at a time, and the read-write slice has a lane of its own.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use standby_api::StandbyClusterStatus;
+use standby_core::Micros;
+use standby_operator_core::observe::{HostFacts, Observation};
+use standby_operator_core::plan::{Phase, Plan, Planned};
+use standby_operator_core::status::{differs, status};
+use standby_operator_core::validate::ValidatedCluster;
+use tokio::sync::mpsc;
+use tracing::{Instrument, Span, warn};
+
+use super::Actor;
+use crate::api::ApiError;
+use crate::context::{Context, Key};
+use crate::limits::{APPLY_EVERY_MS, RETRY_MAX_MS, RETRY_MIN_MS, STATUS_EVERY_MS};
+use crate::reconcile::announce::{self, Announced};
+use crate::reconcile::dereference::Volumes;
+use crate::reconcile::{self, StepError, apply};
+use crate::tls::OperatorTls;
+
+/// What a task beside the actor has to say.
+pub(super) enum Done {
+    /// The read-write slice was written, or not.
+    Announced(Announced, Result<(), ApiError>),
+    /// The rest was done.
+    Work(Box<WorkDone>),
+}
+
+/// What came of a piece of work.
+#[derive(Default)]
+pub(super) struct WorkDone {
+    tls: Option<Arc<OperatorTls>>,
+    objects: Option<Arc<ValidatedCluster>>,
+    slices: Option<Vec<EndpointSlice>>,
+    status: Option<StandbyClusterStatus>,
+    volumes: Volumes,
+    failed: Option<&'static str>,
+}
+
+/// A piece of work.
+struct Work {
+    cluster: Arc<ValidatedCluster>,
+    actions: Vec<Planned>,
+    objects: Option<Vec<String>>,
+    slices: Option<Vec<EndpointSlice>>,
+    volumes: Vec<String>,
+    status: Option<StandbyClusterStatus>,
+}
+
+/// The lanes beside one actor.
+pub(super) struct Background {
+    context: Arc<Context>,
+    key: Key,
+    send: mpsc::Sender<Done>,
+    busy: bool,
+    not_before: Micros,
+    failures: u32,
+    applied: Option<(Arc<ValidatedCluster>, Micros)>,
+    slices: Option<Vec<EndpointSlice>>,
+    status: Option<(StandbyClusterStatus, Micros)>,
+}
+
+impl Background {
+    pub(super) fn new(context: Arc<Context>, key: Key, send: mpsc::Sender<Done>) -> Self {
+        Self {
+            context,
+            key,
+            send,
+            busy: false,
+            not_before: Micros(0),
+            failures: 0,
+            applied: None,
+            slices: None,
+            status: None,
+        }
+    }
+
+    /// Writes the read-write slice.
+    pub(super) fn announce(&self, cluster: Arc<ValidatedCluster>, announced: Announced) {
+        let (context, send) = (self.context.clone(), self.send.clone());
+        let write = async move {
+            let result = announce::read_write(&context, &cluster, &announced).await;
+            // Fails only when the actor has ended.
+            let _ = send.send(Done::Announced(announced, result)).await;
+        };
+        tokio::spawn(write.instrument(Span::current()));
+    }
+
+    /// Takes in what was done, and returns an identity if one was made or read.
+    pub(super) fn finished(
+        &mut self,
+        done: Box<WorkDone>,
+        volumes: &mut Volumes,
+    ) -> Option<Arc<OperatorTls>> {
+        let now = self.context.clock.now();
+        self.busy = false;
+        if done.failed.is_some() {
+            self.failures = self.failures.saturating_add(1);
+            let pause = RETRY_MIN_MS.saturating_mul(1 << self.failures.min(10));
+            self.not_before = now.plus(Micros::from_millis(pause.min(RETRY_MAX_MS)));
+        } else {
+            self.failures = 0;
+        }
+        volumes.extend(done.volumes);
+        if let Some(cluster) = done.objects {
+            self.applied = Some((cluster, now));
+        }
+        if let Some(slices) = done.slices {
+            self.slices = Some(slices);
+        }
+        if let Some(status) = done.status {
+            self.status = Some((status, now));
+        }
+        done.tls
+    }
+
+    fn due(&self, since: Option<Micros>, every_ms: u64) -> bool {
+        let now = self.context.clock.now();
+        since.is_none_or(|at| now.since(at) >= Micros::from_millis(every_ms))
+    }
+
+    fn start(&mut self, work: Work) {
+        let nothing = work.actions.is_empty()
+            && work.objects.is_none()
+            && work.slices.is_none()
+            && work.volumes.is_empty()
+            && work.status.is_none();
+        if self.busy || nothing || self.context.clock.now() < self.not_before {
+            return;
+        }
+        self.busy = true;
+        let (context, key, send) = (self.context.clone(), self.key.clone(), self.send.clone());
+        let run = async move {
+            let done = run(&context, &key, work).await;
+            // Fails only when the actor has ended.
+            let _ = send.send(Done::Work(Box::new(done))).await;
+        };
+        tokio::spawn(run.instrument(Span::current()));
+    }
+}
+
+/// Does a piece of work, step by step: a step that fails leaves the later ones to the next turn, but
+/// the status is always written.
+async fn run(context: &Context, key: &Key, work: Work) -> WorkDone {
+    let mut done = WorkDone::default();
+    if let Err((step, error)) = steps(context, &work, &mut done).await {
+        context
+            .metrics
+            .reconcile_errors
+            .with_label_values(&[step])
+            .inc();
+        warn!(step, %error, "a step failed; trying again");
+        done.failed = Some(step);
+    }
+    if let Some(status) = work.status {
+        match reconcile::status::write(context, key, &status).await {
+            Ok(()) => {
+                context.metrics.saw_status(key, &status);
+                done.status = Some(status);
+            }
+            Err(error) => {
+                context
+                    .metrics
+                    .reconcile_errors
+                    .with_label_values(&["status"])
+                    .inc();
+                warn!(step = "status", %error, "a step failed; trying again");
+                done.failed = Some("status");
+            }
+        }
+    }
+    done
+}
+
+async fn steps(
+    context: &Context,
+    work: &Work,
+    done: &mut WorkDone,
+) -> Result<(), (&'static str, StepError)> {
+    let at = |step: &'static str| move |error: StepError| (step, error);
+    if let Some(pods) = &work.objects {
+        let tls = apply::objects(context, &work.cluster, pods)
+            .await
+            .map_err(at("objects"))?;
+        done.tls = Some(tls);
+        done.objects = Some(work.cluster.clone());
+    }
+    apply::actions(context, &work.cluster, &work.actions)
+        .await
+        .map_err(at("actions"))?;
+    if let Some(slices) = &work.slices {
+        announce::read(context, slices)
+            .await
+            .map_err(|error| ("slices", error.into()))?;
+        done.slices = Some(slices.clone());
+    }
+    for volume in &work.volumes {
+        let host = apply::volume_host(context, volume).await;
+        let host = host.map_err(|error| ("volumes", error.into()))?;
+        done.volumes.insert(volume.clone(), host);
+    }
+    Ok(())
+}
+
+impl Actor {
+    /// Hands everything that is not hot to the task beside.
+    pub(super) fn beside(
+        &mut self,
+        cluster: &Arc<ValidatedCluster>,
+        observation: &Observation,
+        plan: &Plan,
+    ) {
+        let moment = self.context.clock.moment();
+        let mut now = status(
+            observation,
+            plan,
+            &self.memory,
+            self.status.as_ref(),
+            moment,
+        );
+        if let Some(complaint) = &self.complaint {
+            complain(&mut now, complaint);
+        }
+        self.status = Some(now.clone());
+        let background = &self.background;
+        let write = match &background.status {
+            None => true,
+            Some((written, at)) => {
+                differs(written, &now)
+                    || (*written != now && background.due(Some(*at), STATUS_EVERY_MS))
+            }
+        };
+        let deleting = plan.phase == Phase::Deleting;
+        let changed = background.applied.as_ref().is_none_or(|(applied, at)| {
+            applied != cluster || background.due(Some(*at), APPLY_EVERY_MS)
+        });
+        let slices = announce::read_slices(cluster, observation);
+        let slices_changed = !deleting && background.slices.as_ref() != Some(&slices);
+        let work = Work {
+            cluster: cluster.clone(),
+            actions: plan
+                .actions
+                .iter()
+                .filter(|p| !p.action.is_hot())
+                .cloned()
+                .collect(),
+            objects: (changed && !deleting).then(|| observation.cluster.wanted.clone()),
+            slices: slices_changed.then_some(slices),
+            volumes: self.unknown_volumes(observation),
+            status: write.then_some(now),
+        };
+        self.background.start(work);
+    }
+
+    /// Volumes of nodes whose host is away: only then it matters where they can be used.
+    fn unknown_volumes(&self, observation: &Observation) -> Vec<String> {
+        self.context
+            .stores
+            .claims(&self.key)
+            .iter()
+            .filter(|claim| {
+                claim
+                    .metadata
+                    .name
+                    .as_ref()
+                    .and_then(|name| observation.node(name))
+                    .is_some_and(|facts| {
+                        matches!(facts.host, HostFacts::NotReady(_) | HostFacts::Gone(_))
+                    })
+            })
+            .filter_map(|claim| claim.spec.as_ref()?.volume_name.clone())
+            .filter(|volume| !self.volumes.contains_key(volume))
+            .collect()
+    }
+}
+
+/// A specification that cannot be carried out stalls, whatever the nodes do.
+fn complain(status: &mut StandbyClusterStatus, complaint: &str) {
+    for condition in &mut status.conditions {
+        if condition.type_ == standby_api::names::CONDITION_STALLED {
+            condition.status = "True".into();
+            condition.reason = "Invalid".into();
+            complaint.clone_into(&mut condition.message);
+        }
+    }
+}

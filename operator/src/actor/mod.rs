@@ -1,0 +1,541 @@
+//! One long-lived task per cluster. It owns everything known about its cluster and is woken by
+//! reports of nodes, by changes in Kubernetes and by timers. What it does at each turn is: observe,
+//! plan, carry out the hot part, hand the rest to a task beside it.
+
+mod background;
+mod orders;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt;
+use kube::runtime::events::{Event, EventType};
+use standby_api::{StandbyCluster, StandbyClusterStatus, names};
+use standby_core::{Epoch, Micros};
+use standby_operator_core::facts::cluster_facts;
+use standby_operator_core::memory::Memory;
+use standby_operator_core::observe::{Observation, Recorded};
+use standby_operator_core::plan::{Action, Notice, Phase, Plan, plan};
+use standby_operator_core::validate::{ValidatedCluster, validate};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::context::{Context, Key};
+use crate::limits::{
+    EVENT_NOTE_BYTES_MAX, NOTICES_REMEMBERED_MAX, RECORDS_PER_TURN_MAX, RETRY_MAX_MS, RETRY_MIN_MS,
+    ms,
+};
+use crate::reconcile::announce::{self, Announced};
+use crate::reconcile::dereference::{self, FirstSeen, Volumes};
+use crate::reconcile::{StepError, pki, record, release};
+use crate::stream::NodeStream;
+use crate::tls::OperatorTls;
+
+use background::{Background, Done};
+
+/// A view that the cache does not show is looked for live this often, in milliseconds.
+const MISSING_VIEW_LOOK_MS: u64 = 5_000;
+/// Results of background work waiting to be taken in.
+const DONE_QUEUED_MAX: usize = 8;
+
+/// The task of one cluster.
+pub struct Actor {
+    context: Arc<Context>,
+    key: Key,
+    wake: Arc<Notify>,
+    tls: watch::Sender<Option<Arc<OperatorTls>>>,
+    streams: BTreeMap<String, NodeStream>,
+    seen: FirstSeen,
+    volumes: Volumes,
+    memory: Memory,
+    recorded: Recorded,
+    looked: Option<Micros>,
+    cluster: Option<Arc<ValidatedCluster>>,
+    /// What is wrong with the specification, or with an annotation, as people should read it.
+    complaint: Option<String>,
+    uid: String,
+    announced: Option<Announced>,
+    announcing: bool,
+    background: Background,
+    done: mpsc::Receiver<Done>,
+    status: Option<StandbyClusterStatus>,
+    told: HashSet<String>,
+    measured: Option<Epoch>,
+    failures: u32,
+}
+
+/// What follows a turn.
+enum Next {
+    /// Another turn after so long, or when woken.
+    Wait(Micros),
+    /// The cluster is gone.
+    End,
+}
+
+impl Actor {
+    /// Makes the task's state.
+    #[must_use]
+    pub fn new(context: Arc<Context>, key: Key) -> Self {
+        let wake = context.wakers.of(&key);
+        let (send, done) = mpsc::channel(DONE_QUEUED_MAX);
+        let (tls, _) = watch::channel(None);
+        Self {
+            background: Background::new(context.clone(), key.clone(), send),
+            context,
+            key,
+            wake,
+            tls,
+            streams: BTreeMap::new(),
+            seen: FirstSeen::default(),
+            volumes: Volumes::new(),
+            memory: Memory::default(),
+            recorded: Recorded::Unknown,
+            looked: None,
+            cluster: None,
+            complaint: None,
+            uid: String::new(),
+            announced: None,
+            announcing: false,
+            done,
+            status: None,
+            told: HashSet::new(),
+            measured: None,
+            failures: 0,
+        }
+    }
+
+    /// Runs until the cluster is gone or `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let span = info_span!(
+                "cluster",
+                namespace = %self.key.namespace,
+                cluster = %self.key.name,
+                epoch = self.epoch().0
+            );
+            let wait = match self.turn().instrument(span).await {
+                Next::Wait(wait) => wait,
+                Next::End => break,
+            };
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(done) = self.done.recv() => self.take_in(done),
+                () = tokio::time::sleep(ms(wait.as_millis().max(1))) => {}
+                () = stop.cancelled() => break,
+            }
+            while let Ok(done) = self.done.try_recv() {
+                self.take_in(done);
+            }
+        }
+        self.context.metrics.forget(&self.key);
+    }
+
+    fn epoch(&self) -> Epoch {
+        match &self.recorded {
+            Recorded::View(view) => view.epoch,
+            Recorded::Unknown | Recorded::Absent => Epoch(0),
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        match done {
+            Done::Announced(announced, result) => {
+                self.announcing = false;
+                match result {
+                    Ok(()) => {
+                        let now = self.context.clock.now();
+                        if let Some(target) = &announced.primary {
+                            self.memory.announced(&target.pod, now);
+                        }
+                        self.announced = Some(announced);
+                    }
+                    Err(error) => self.failed("announce", &error),
+                }
+            }
+            Done::Work(work) => {
+                if let Some(tls) = self.background.finished(work, &mut self.volumes) {
+                    self.identify(tls);
+                }
+            }
+        }
+    }
+
+    fn identify(&self, tls: Arc<OperatorTls>) {
+        self.tls.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&tls);
+            *known = Some(tls);
+            changed
+        });
+    }
+
+    fn failed(&self, step: &'static str, error: &dyn std::fmt::Display) {
+        self.context
+            .metrics
+            .reconcile_errors
+            .with_label_values(&[step])
+            .inc();
+        warn!(step, %error, "a step failed; trying again");
+    }
+
+    /// One turn.
+    async fn turn(&mut self) -> Next {
+        let object = match self.context.stores.cluster(&self.key) {
+            None => return self.end().await,
+            Some(Ok(object)) => Some(object),
+            Some(Err(error)) => {
+                self.complaint = Some(error);
+                None
+            }
+        };
+        if let Some(object) = &object {
+            self.take_specification(object);
+        }
+        let Some(cluster) = self.cluster.clone() else {
+            self.complain();
+            return Next::Wait(Micros::from_millis(RETRY_MAX_MS));
+        };
+        if let Err(error) = self.prepare().await {
+            self.failed("dereference", &error);
+            return Next::Wait(self.back_off());
+        }
+        let (observation, plan, failed) = self.drive(&cluster, object.as_ref()).await;
+        self.measure();
+        self.tell_all(&plan);
+        self.beside(&cluster, &observation, &plan);
+        if failed {
+            return Next::Wait(self.back_off());
+        }
+        self.failures = 0;
+        Next::Wait(self.until_next(&observation, &plan))
+    }
+
+    /// The pause after a failed turn.
+    fn back_off(&mut self) -> Micros {
+        self.failures = self.failures.saturating_add(1);
+        let doubled = RETRY_MIN_MS.saturating_mul(1 << self.failures.min(10));
+        Micros::from_millis(doubled.min(RETRY_MAX_MS))
+    }
+
+    /// The resource is gone: lets go of what is left of it.
+    async fn end(&self) -> Next {
+        let orphan = release::is_orphan(&self.context, &self.key).await;
+        let released = match orphan {
+            Ok(true) => release::release_view(&self.context, &self.key).await,
+            Ok(false) => return Next::Wait(Micros::from_millis(RETRY_MIN_MS)),
+            Err(error) => Err(error),
+        };
+        match released {
+            Ok(()) => {
+                info!("the cluster is gone");
+                Next::End
+            }
+            Err(error) => {
+                self.failed("release", &error);
+                Next::Wait(Micros::from_millis(RETRY_MAX_MS))
+            }
+        }
+    }
+
+    /// Validate: what is wrong is said, and the last valid specification stays in force, so that a
+    /// mistake in an edit never stops a failover.
+    fn take_specification(&mut self, object: &StandbyCluster) {
+        let uid = object.uid().unwrap_or_default();
+        if self.uid != uid {
+            // Another resource under an old name: nothing known of the old one holds.
+            if !self.uid.is_empty() {
+                self.memory = Memory::default();
+                self.recorded = Recorded::Unknown;
+                self.cluster = None;
+            }
+            self.uid = uid;
+            self.status.clone_from(&object.status);
+        }
+        // An identity once taken does not change under the actor.
+        let adopted = match &self.cluster {
+            Some(known) => Some(known.id.clone()),
+            None => dereference::adopted_id(&self.context, &self.key),
+        };
+        match validate(object, &self.context.settings, adopted) {
+            Ok(cluster) => {
+                self.complaint = dereference::promote_request(object)
+                    .err()
+                    .map(|e| e.to_string());
+                if self.cluster.as_deref() != Some(&cluster) {
+                    self.cluster = Some(Arc::new(cluster));
+                }
+            }
+            Err(error) => self.complaint = Some(error.to_string()),
+        }
+    }
+
+    /// What must be known before anything can be planned: the live view, and an identity for the
+    /// streams if there is one already.
+    async fn prepare(&mut self) -> Result<(), StepError> {
+        if self.tls.borrow().is_none()
+            && let Some(tls) = pki::identity(&self.context, &self.key).await?
+        {
+            self.identify(Arc::new(tls));
+        }
+        let now = self.context.clock.now();
+        let stale = match (&self.recorded, self.context.stores.view_epoch(&self.key)) {
+            (Recorded::Unknown, _) | (Recorded::Absent, Some(_)) => true,
+            // Somebody else wrote it: another operator, or a person with consent.
+            (Recorded::View(view), Some(epoch)) => {
+                u64::try_from(epoch).is_ok_and(|epoch| epoch > view.epoch.0)
+            }
+            (Recorded::View(_), None) => self
+                .looked
+                .is_none_or(|at| now.since(at) >= Micros::from_millis(MISSING_VIEW_LOOK_MS)),
+            (Recorded::Absent, None) => false,
+        };
+        if stale {
+            self.recorded = record::read(&self.context, &self.key).await?;
+            self.looked = Some(now);
+        }
+        Ok(())
+    }
+
+    fn observe(
+        &mut self,
+        cluster: &ValidatedCluster,
+        object: Option<&StandbyCluster>,
+    ) -> Observation {
+        let now = self.context.clock.now();
+        let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
+        let promote = object.and_then(|o| dereference::promote_request(o).ok().flatten());
+        let facts = cluster_facts(cluster, deleting, promote);
+        let mut nodes =
+            dereference::nodes(&self.context, &self.key, &self.volumes, &mut self.seen, now);
+        self.dial(cluster, &nodes);
+        for (name, facts_of_node) in &mut nodes {
+            if let Some(stream) = self.streams.get(name) {
+                let (state, report) = stream.state(now, &facts.thresholds);
+                facts_of_node.stream = state;
+                facts_of_node.report = report;
+            }
+        }
+        Observation {
+            cluster: facts,
+            recorded: self.recorded.clone(),
+            nodes,
+        }
+    }
+
+    /// Observes, plans and carries out the hot part, again after each recorded view.
+    async fn drive(
+        &mut self,
+        cluster: &Arc<ValidatedCluster>,
+        object: Option<&StandbyCluster>,
+    ) -> (Observation, Plan, bool) {
+        let mut failed = false;
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let observation = self.observe(cluster, object);
+            let now = self.context.clock.now();
+            self.memory.observe(&observation, now);
+            let plan = plan(&observation, &mut self.memory, now);
+            self.hot(cluster, &observation, &plan);
+            let due = plan.view_to_record().is_some();
+            if !due || failed || rounds > RECORDS_PER_TURN_MAX {
+                return (observation, plan, failed);
+            }
+            failed = !self.record(cluster, &plan).await;
+        }
+    }
+
+    /// Records the planned view. Whether to go on planning at once.
+    async fn record(&mut self, cluster: &ValidatedCluster, plan: &Plan) -> bool {
+        let Some((next, basis)) = plan.view_to_record() else {
+            return false;
+        };
+        match record::record(&self.context, &self.key, cluster, next, basis).await {
+            Ok(change) => {
+                let now = self.context.clock.now();
+                info!(epoch = next.epoch.0, ?change, view = %next, why = %plan.why, "recorded");
+                self.context.metrics.views_recorded.inc();
+                if matches!(plan.phase, Phase::FailingOver | Phase::HandingOver) {
+                    let fault = self.memory.failover.as_ref().map(|f| f.reason.to_string());
+                    let fault = fault.unwrap_or_default();
+                    self.context
+                        .metrics
+                        .failovers
+                        .with_label_values(&[&fault])
+                        .inc();
+                }
+                self.recorded = Recorded::View(next.clone());
+                self.looked = Some(now);
+                self.memory.view_recorded(next, now);
+                self.tell_all(plan);
+                true
+            }
+            Err(StepError::Superseded) => {
+                info!("something else was recorded meanwhile; planning anew");
+                match record::read(&self.context, &self.key).await {
+                    Ok(recorded) => {
+                        self.recorded = recorded;
+                        true
+                    }
+                    Err(error) => {
+                        self.recorded = Recorded::Unknown;
+                        self.failed("record", &error);
+                        false
+                    }
+                }
+            }
+            Err(error) => {
+                // Whether it was written is not known: only a live look can tell.
+                self.recorded = Recorded::Unknown;
+                self.failed("record", &error);
+                false
+            }
+        }
+    }
+
+    /// Orders to nodes and the read-write address. Never waits.
+    fn hot(&mut self, cluster: &Arc<ValidatedCluster>, observation: &Observation, plan: &Plan) {
+        self.order(cluster, observation, plan);
+        let wanted = plan
+            .actions
+            .iter()
+            .find_map(|planned| match &planned.action {
+                Action::Announce { node, .. } => Some(announce::target(observation, node)),
+                Action::Withdraw => Some(None),
+                _ => None,
+            });
+        let Some(primary) = wanted else { return };
+        let family = match &primary {
+            Some(target) => standby_operator_core::build::endpoint_slice::family(target.address),
+            None => announce::family(observation),
+        };
+        // What the target can be read for does not matter to the read-write slice.
+        let primary = primary.map(|mut target| {
+            target.readable = true;
+            target
+        });
+        let announced = Announced { primary, family };
+        if !self.announcing && self.announced.as_ref() != Some(&announced) {
+            self.announcing = true;
+            self.background.announce(cluster.clone(), announced);
+        }
+    }
+
+    /// When to look again if nothing wakes the task.
+    fn until_next(&self, observation: &Observation, plan: &Plan) -> Micros {
+        let now = self.context.clock.now();
+        let thresholds = &observation.cluster.thresholds;
+        self.streams
+            .values()
+            .filter_map(|stream| stream.lost_at(now, thresholds))
+            .map(|at| at.since(now).plus(Micros::from_millis(1)))
+            .fold(plan.requeue_after, Micros::min)
+    }
+
+    /// The steps of a failover that has just ended, for the metrics.
+    fn measure(&mut self) {
+        let Some(failover) = &self.memory.failover else {
+            return;
+        };
+        if failover.synchronous.is_none() || self.measured == Some(failover.from) {
+            return;
+        }
+        self.measured = Some(failover.from);
+        let after = |at: Option<Micros>| {
+            at.and_then(|at| i64::try_from(at.since(failover.noticed).as_millis()).ok())
+        };
+        let metrics = &self.context.metrics;
+        metrics.step_done("detected", after(Some(failover.detected)));
+        metrics.step_done("recorded", after(failover.recorded));
+        metrics.step_done("promoted", after(failover.promoted));
+        metrics.step_done("announced", after(failover.announced));
+        metrics.step_done("synchronous", after(failover.synchronous));
+        info!(
+            from = %failover.old, to = %failover.new, fault = %failover.reason,
+            total_ms = after(failover.synchronous), "writes go again"
+        );
+    }
+
+    fn complain(&mut self) {
+        if let Some(complaint) = self.complaint.clone() {
+            self.tell(&Notice {
+                reason: "Invalid",
+                warning: true,
+                message: complaint,
+            });
+        }
+    }
+
+    fn tell_all(&mut self, plan: &Plan) {
+        self.complain();
+        for notice in &plan.notices {
+            self.tell(notice);
+        }
+    }
+
+    /// Sends a notice as an Event, once per epoch and meaning.
+    fn tell(&mut self, notice: &Notice) {
+        let words: Vec<&str> = notice
+            .message
+            .split_whitespace()
+            .filter(|word| !is_number(word))
+            .collect();
+        let mark = format!("{} {} {}", self.epoch(), notice.reason, words.join(" "));
+        if self.told.len() >= NOTICES_REMEMBERED_MAX {
+            self.told.clear();
+        }
+        if !self.told.insert(mark) {
+            return;
+        }
+        if notice.warning {
+            warn!(reason = notice.reason, "{}", notice.message);
+        } else {
+            info!(reason = notice.reason, "{}", notice.message);
+        }
+        let Ok(permit) = self.context.events.clone().try_acquire_owned() else {
+            error!(
+                reason = notice.reason,
+                "too many Events in flight: this one is only logged"
+            );
+            return;
+        };
+        let mut note = notice.message.clone();
+        while note.len() > EVENT_NOTE_BYTES_MAX {
+            note.pop();
+        }
+        let event = Event {
+            type_: if notice.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason.to_owned(),
+            note: Some(note),
+            action: notice.reason.to_owned(),
+            secondary: None,
+        };
+        let reference = ObjectReference {
+            api_version: Some(format!("{}/{}", names::GROUP, names::VERSION)),
+            kind: Some("StandbyCluster".into()),
+            name: Some(self.key.name.clone()),
+            namespace: Some(self.key.namespace.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let recorder = self.context.recorder.clone();
+        tokio::spawn(async move {
+            let sent = recorder.publish(&event, &reference);
+            if let Err(error) = crate::api::within(crate::api::USUAL, "send an Event", sent).await {
+                warn!(%error, "an Event was not sent");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Whether a word is only a number: two notices that differ in numbers say the same.
+fn is_number(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_digit());
+    !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.contains('-')
+}

@@ -1,0 +1,101 @@
+//! Calls of the Kubernetes API: each with a timeout, each error with what was tried.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits::{self, ms};
+
+/// The field manager of everything the operator applies.
+pub const MANAGER: &str = "standby-operator";
+/// The field manager of the role label, which changes apart from the rest of a pod.
+pub const MANAGER_ROLE: &str = "standby-operator-role";
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The API server did not answer in time.
+    #[error("{what}: no answer within {} ms", .after.as_millis())]
+    Timeout {
+        /// What was tried.
+        what: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// The API server, or the way to it, said no.
+    #[error("{what}: {source}")]
+    Kube {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+}
+
+impl ApiError {
+    /// Whether somebody else changed the object first.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kube { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
+    }
+
+    /// Whether there is no such object.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Kube { source, .. }
+            if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
+    }
+}
+
+/// Runs a call under a limit.
+pub async fn within<T>(
+    limit_ms: u64,
+    what: impl Into<String>,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApiError> {
+    let after = ms(limit_ms);
+    match tokio::time::timeout(after, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => Err(ApiError::Kube {
+            what: what.into(),
+            source: Box::new(source),
+        }),
+        Err(_) => Err(ApiError::Timeout {
+            what: what.into(),
+            after,
+        }),
+    }
+}
+
+/// Applies a whole object by server-side apply: what it says is what the operator wants.
+pub async fn apply<K>(client: &Client, object: &K, limit_ms: u64) -> Result<K, ApiError>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let params = PatchParams::apply(MANAGER).force();
+    let what = format!("apply {} {name}", K::kind(&()));
+    within(
+        limit_ms,
+        what,
+        api.patch(&name, &params, &Patch::Apply(object)),
+    )
+    .await
+}
+
+/// The usual limit.
+pub const USUAL: u64 = limits::API_CALL_MS;
+/// The limit on the hot path.
+pub const HOT: u64 = limits::API_HOT_CALL_MS;

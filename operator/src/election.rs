@@ -1,0 +1,290 @@
+//! Leader election on a Lease: the shell around [`standby_operator_core::lease`]. Every write carries
+//! the version it is based on; every wait is on our own monotonic clock.
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, PostParams};
+use standby_core::Micros;
+use standby_operator_core::lease::{Election, LeaseTimes, Verdict, evaluate};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::api::{ApiError, within};
+use crate::clock::Clock;
+use crate::limits::{LEASE_CALL_MS, ms};
+
+/// What this replica stands for election with.
+pub struct Candidate {
+    /// The leases of the operator's namespace.
+    pub leases: Api<Lease>,
+    /// The lease's name.
+    pub name: String,
+    /// Our name.
+    pub identity: String,
+    /// The times.
+    pub times: LeaseTimes,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// How an election ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Leadership was lost: the process must end.
+    Lost,
+    /// We were told to stop, and let go of the lease if we held it.
+    Stopped,
+}
+
+impl Candidate {
+    /// Takes part until leadership is lost or `stop`. `leading` becomes true when we lead.
+    pub async fn run(self, leading: watch::Sender<bool>, stop: CancellationToken) -> Ended {
+        let mut election = Election::default();
+        let mut lease: Option<Lease> = None;
+        loop {
+            let wait = self.turn(&mut election, &mut lease, &leading).await;
+            let Some(wait) = wait else { return Ended::Lost };
+            tokio::select! {
+                () = tokio::time::sleep(ms(wait.as_millis())) => {}
+                () = stop.cancelled() => {
+                    if election.renewed.is_some() {
+                        self.release(lease).await;
+                    }
+                    return Ended::Stopped;
+                }
+            }
+        }
+    }
+
+    /// One look and, where due, one write. None: leadership is lost.
+    async fn turn(
+        &self,
+        election: &mut Election,
+        lease: &mut Option<Lease>,
+        leading: &watch::Sender<bool>,
+    ) -> Option<Micros> {
+        if election.renewed.is_none()
+            && let Err(error) = self.look(election, lease).await
+        {
+            warn!(%error, "could not read the election's lease");
+            return Some(self.times.retry_every);
+        }
+        match evaluate(election, &self.identity, &self.times, self.clock.now()) {
+            Verdict::Lost => return None,
+            Verdict::Lead { wait } | Verdict::Follow { wait } => return Some(wait),
+            Verdict::Acquire | Verdict::Renew => {}
+        }
+        let first = election.renewed.is_none();
+        match self.write(election, lease).await {
+            Ok(()) if first => {
+                info!(identity = %self.identity, "leading");
+                leading.send_replace(true);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                warn!(%error, "could not write the election's lease");
+                // Somebody else, or our own write whose answer was lost.
+                if error.is_conflict()
+                    && let Err(error) = self.look(election, lease).await
+                {
+                    warn!(%error, "could not read the election's lease");
+                }
+            }
+        }
+        match evaluate(election, &self.identity, &self.times, self.clock.now()) {
+            Verdict::Lost => None,
+            Verdict::Lead { wait } => Some(wait),
+            _ => Some(self.times.retry_every),
+        }
+    }
+
+    async fn look(
+        &self,
+        election: &mut Election,
+        lease: &mut Option<Lease>,
+    ) -> Result<(), ApiError> {
+        let found = within(
+            LEASE_CALL_MS,
+            "read the lease",
+            self.leases.get_opt(&self.name),
+        )
+        .await?;
+        if let Some(found) = &found {
+            let holder = found
+                .spec
+                .as_ref()
+                .and_then(|s| s.holder_identity.as_deref())
+                .unwrap_or("");
+            let version = found.metadata.resource_version.as_deref().unwrap_or("");
+            election.saw(holder, version, self.clock.now());
+        }
+        *lease = found;
+        Ok(())
+    }
+
+    /// Writes the lease with our name, against the version last seen.
+    async fn write(
+        &self,
+        election: &mut Election,
+        lease: &mut Option<Lease>,
+    ) -> Result<(), ApiError> {
+        let wanted = self.lease(lease.as_ref(), &self.identity);
+        let params = PostParams::default();
+        let sent = self.clock.now();
+        let written = if lease.is_some() {
+            let call = self.leases.replace(&self.name, &params, &wanted);
+            within(LEASE_CALL_MS, "write the lease", call).await?
+        } else {
+            let call = self.leases.create(&params, &wanted);
+            within(LEASE_CALL_MS, "make the lease", call).await?
+        };
+        let version = written
+            .metadata
+            .resource_version
+            .clone()
+            .unwrap_or_default();
+        election.wrote(&self.identity, &version, sent, self.clock.now());
+        *lease = Some(written);
+        Ok(())
+    }
+
+    /// Lets go, so that the next leader need not wait. Best effort: nobody depends on it.
+    async fn release(&self, lease: Option<Lease>) {
+        let Some(lease) = lease else { return };
+        let (empty, params) = (self.lease(Some(&lease), ""), PostParams::default());
+        let call = self.leases.replace(&self.name, &params, &empty);
+        match within(LEASE_CALL_MS, "release the lease", call).await {
+            Ok(_) => info!("released the leadership"),
+            Err(error) => warn!(%error, "could not release the leadership"),
+        }
+    }
+
+    fn lease(&self, current: Option<&Lease>, holder: &str) -> Lease {
+        let was = current.and_then(|lease| lease.spec.as_ref());
+        let before = was
+            .and_then(|spec| spec.holder_identity.as_deref())
+            .unwrap_or("");
+        let transitions = was.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let now = MicroTime(Timestamp::now());
+        let acquired = was.and_then(|spec| spec.acquire_time.clone());
+        let same = before == holder;
+        let seconds = self.times.duration.as_millis().div_ceil(1_000).max(1);
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                resource_version: current.and_then(|l| l.metadata.resource_version.clone()),
+                ..current.map(|l| l.metadata.clone()).unwrap_or_default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: i32::try_from(seconds).ok(),
+                acquire_time: if same { acquired } else { Some(now.clone()) },
+                renew_time: Some(now),
+                lease_transitions: Some(transitions + i32::from(!same)),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Method, Request, Response, StatusCode};
+    use http_body_util::BodyExt;
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower_test::mock::{Handle, pair};
+
+    type Server = Handle<Request<Body>, Response<Body>>;
+
+    fn candidate() -> (Candidate, Server) {
+        let (service, server) = pair::<Request<Body>, Response<Body>>();
+        let client = Client::new(service, "operators");
+        let candidate = Candidate {
+            leases: Api::namespaced(client, "operators"),
+            name: "standby-operator".into(),
+            identity: "a".into(),
+            times: LeaseTimes::default(),
+            clock: Clock::start(),
+        };
+        (candidate, server)
+    }
+
+    fn stored(holder: &str, version: &str) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "standby-operator", "namespace": "operators",
+                "resourceVersion": version},
+            "spec": {"holderIdentity": holder, "leaseTransitions": 4}
+        })
+    }
+
+    fn answer(status: StatusCode, body: &Value) -> Response<Body> {
+        let body = Body::from(serde_json::to_vec(body).expect("json"));
+        Response::builder()
+            .status(status)
+            .body(body)
+            .expect("a response")
+    }
+
+    /// Answers the next request, and says what it was.
+    async fn serve(server: &mut Server, status: StatusCode, body: Value) -> (Method, Value) {
+        let (request, send) = server.next_request().await.expect("a request");
+        let method = request.method().clone();
+        let bytes = request
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        send.send_response(answer(status, &body));
+        (
+            method,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_released_lease_is_taken_against_the_version_that_was_seen() {
+        let (candidate, mut server) = candidate();
+        let (leading, is_leading) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(candidate.run(leading, stop.clone()));
+        let (method, _) = serve(&mut server, StatusCode::OK, stored("", "7")).await;
+        assert_eq!(method, Method::GET);
+        let (method, written) = serve(&mut server, StatusCode::OK, stored("a", "8")).await;
+        assert_eq!(method, Method::PUT);
+        assert_eq!(written["metadata"]["resourceVersion"], "7");
+        assert_eq!(written["spec"]["holderIdentity"], "a");
+        assert_eq!(written["spec"]["leaseTransitions"], 5);
+        is_leading
+            .clone()
+            .wait_for(|leads| *leads)
+            .await
+            .expect("it leads");
+        stop.cancel();
+        let (_, released) = serve(&mut server, StatusCode::OK, stored("", "9")).await;
+        assert_eq!(released["spec"]["holderIdentity"], "");
+        assert_eq!(released["metadata"]["resourceVersion"], "8");
+        assert_eq!(run.await.expect("it ends"), Ended::Stopped);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_somebody_else_took_meanwhile_ends_the_leader() {
+        let (mut candidate, mut server) = candidate();
+        candidate.times.renew_every = Micros::from_millis(1);
+        let (leading, _is_leading) = watch::channel(false);
+        let run = tokio::spawn(candidate.run(leading, CancellationToken::new()));
+        serve(&mut server, StatusCode::OK, stored("", "7")).await;
+        serve(&mut server, StatusCode::OK, stored("a", "8")).await;
+        let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "reason": "Conflict", "code": 409, "message": "changed"});
+        serve(&mut server, StatusCode::CONFLICT, conflict).await;
+        serve(&mut server, StatusCode::OK, stored("b", "9")).await;
+        assert_eq!(run.await.expect("it ends"), Ended::Lost);
+    }
+}

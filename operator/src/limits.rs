@@ -1,0 +1,47 @@
+//! Every wait, bound and budget of the operator's shell, with its unit.
+
+use std::time::Duration;
+
+/// One call of the Kubernetes API, in milliseconds.
+pub const API_CALL_MS: u64 = 5_000;
+/// One call of the Kubernetes API on the hot path of a failover, in milliseconds.
+pub const API_HOT_CALL_MS: u64 = 2_000;
+/// One read or write of the election's lease, in milliseconds: below the renew deadline.
+pub const LEASE_CALL_MS: u64 = 900;
+/// Connecting to a node's control port, in milliseconds.
+pub const NODE_CONNECT_MS: u64 = 500;
+/// Opening the session on a connection, in milliseconds.
+pub const NODE_SESSION_MS: u64 = 1_000;
+/// The first pause after a lost connection to a node, in milliseconds.
+pub const NODE_RETRY_MIN_MS: u64 = 20;
+/// The longest pause between two tries, in milliseconds.
+pub const NODE_RETRY_MAX_MS: u64 = 500;
+/// A session in which nothing has arrived for so long is closed and dialled anew, in milliseconds.
+pub const NODE_SESSION_SILENT_MS: u64 = 3_000;
+/// Orders waiting to be sent on one stream.
+pub const ORDERS_QUEUED_MAX: usize = 16;
+/// The largest report of a node, in bytes.
+pub const REPORT_BYTES_MAX: usize = 1 << 20;
+/// Views recorded within one turn: a failover takes two.
+pub const RECORDS_PER_TURN_MAX: usize = 4;
+/// The pause after a failed turn, in milliseconds; doubled up to the maximum.
+pub const RETRY_MIN_MS: u64 = 200;
+/// The longest pause after failed turns, in milliseconds.
+pub const RETRY_MAX_MS: u64 = 10_000;
+/// Objects that are not watched are applied anew this often, in milliseconds.
+pub const APPLY_EVERY_MS: u64 = 300_000;
+/// A status that differs in nothing but indexes is written this often, in milliseconds.
+pub const STATUS_EVERY_MS: u64 = 10_000;
+/// Events being sent at once; more are logged only.
+pub const EVENTS_IN_FLIGHT_MAX: usize = 32;
+/// The longest text of an Event, in bytes: the API's limit is 1024.
+pub const EVENT_NOTE_BYTES_MAX: usize = 1_000;
+/// Notices remembered per cluster, so that each is told once.
+pub const NOTICES_REMEMBERED_MAX: usize = 256;
+/// How long ending tasks are waited for when the process ends, in milliseconds.
+pub const SHUTDOWN_MS: u64 = 3_000;
+/// A number of milliseconds as a span.
+#[must_use]
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}

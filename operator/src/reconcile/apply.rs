@@ -1,0 +1,255 @@
+//! Everything of a plan that is not on the hot path, and the objects that only follow from the
+//! specification. Safe at any point of interruption: every step is idempotent.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+use standby_api::{NodeRole, StandbyCluster, names};
+use standby_operator_core::build::service::Access;
+use standby_operator_core::build::{
+    network_policy, pod as build_pod, pod_disruption_budget, service, volume_claim,
+};
+use standby_operator_core::plan::{Action, Planned};
+use standby_operator_core::validate::ValidatedCluster;
+use tracing::info;
+
+use super::{StepError, pki, release};
+use crate::api::{ApiError, MANAGER, MANAGER_ROLE, USUAL, apply, within};
+use crate::context::Context;
+use crate::tls::OperatorTls;
+
+/// The objects that follow from the specification alone. Applied at the start, when the
+/// specification changed, and now and then.
+pub async fn objects(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    pods: &[String],
+) -> Result<Arc<OperatorTls>, StepError> {
+    hold(context, cluster).await?;
+    // Certificates first: pods do not start without.
+    let tls = pki::ensure(context, cluster, pods).await?;
+    for access in Access::ALL {
+        apply(&context.client, &service::service(cluster, access), USUAL).await?;
+    }
+    if let Some(budget) = pod_disruption_budget::pod_disruption_budget(cluster) {
+        apply(&context.client, &budget, USUAL).await?;
+    }
+    if let Some(policy) = network_policy::network_policy(cluster) {
+        apply(&context.client, &policy, USUAL).await?;
+    }
+    Ok(tls)
+}
+
+/// Holds the cluster's resource by a finalizer, so that its volumes can be let go of before they are
+/// collected with it.
+async fn hold(context: &Context, cluster: &ValidatedCluster) -> Result<(), ApiError> {
+    let api: Api<StandbyCluster> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    let held = Patch::Apply(json!({
+        "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),
+        "kind": "StandbyCluster",
+        "metadata": {"name": cluster.name, "finalizers": [names::FINALIZER_VIEW]},
+    }));
+    let params = PatchParams::apply(release::MANAGER_FINALIZER).force();
+    let call = api.patch_metadata(&cluster.name, &params, &held);
+    within(USUAL, "hold the StandbyCluster", call)
+        .await
+        .map(|_| ())
+}
+
+/// Carries out the planned actions that are not hot, in order. Stops at the first that fails: the
+/// next turn begins anew.
+pub async fn actions(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    planned: &[Planned],
+) -> Result<(), StepError> {
+    for Planned { action, why } in planned.iter().filter(|planned| !planned.action.is_hot()) {
+        match action {
+            // Idempotent and repeated in every plan of a deletion.
+            Action::Release | Action::RetainClaims { .. } => {}
+            _ => info!(%action, %why, "acting"),
+        }
+        one(context, cluster, action).await?;
+    }
+    Ok(())
+}
+
+async fn one(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    action: &Action,
+) -> Result<(), StepError> {
+    match action {
+        Action::CreateClaim { node } => claim(context, cluster, node).await?,
+        Action::RetainClaims { nodes } => {
+            for node in nodes {
+                claim(context, cluster, node).await?;
+            }
+        }
+        Action::CreatePod { node } => {
+            pki::ensure(context, cluster, std::slice::from_ref(node)).await?;
+            create_pod(context, cluster, node).await?;
+        }
+        Action::DeletePod { node, uid, force } => {
+            delete_pod(context, cluster, node, uid, *force).await?;
+        }
+        Action::DeleteClaim { node } => delete_claim(context, cluster, node).await?,
+        Action::LabelPod { node, role } => label_pod(context, cluster, node, role).await?,
+        Action::Release => release::release(context, cluster).await?,
+        Action::RecordView { .. }
+        | Action::Push { .. }
+        | Action::StepDown { .. }
+        | Action::Announce { .. }
+        | Action::Withdraw => {}
+    }
+    Ok(())
+}
+
+async fn claim(context: &Context, cluster: &ValidatedCluster, node: &str) -> Result<(), ApiError> {
+    let claim = volume_claim::volume_claim(cluster, node);
+    apply(&context.client, &claim, USUAL).await.map(|_| ())
+}
+
+async fn create_pod(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+) -> Result<(), ApiError> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    let pod = build_pod::pod(cluster, node, None::<NodeRole>);
+    let params = PostParams {
+        field_manager: Some(MANAGER.into()),
+        ..PostParams::default()
+    };
+    match within(
+        USUAL,
+        format!("create pod {node}"),
+        pods.create(&params, &pod),
+    )
+    .await
+    {
+        // The cache is behind: it is there already.
+        Err(error) if error.is_conflict() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn delete_pod(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+    uid: &str,
+    force: bool,
+) -> Result<(), ApiError> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    let params = DeleteParams {
+        grace_period_seconds: force.then_some(0),
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    gone(
+        within(
+            USUAL,
+            format!("delete pod {node}"),
+            pods.delete(node, &params),
+        )
+        .await,
+    )
+}
+
+async fn delete_claim(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+) -> Result<(), ApiError> {
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.client.clone(), &cluster.namespace);
+    let params = DeleteParams::default();
+    gone(
+        within(
+            USUAL,
+            format!("delete claim {node}"),
+            claims.delete(node, &params),
+        )
+        .await,
+    )
+}
+
+/// Deleting what is gone, or is another object by now, is done.
+fn gone<T>(result: Result<T, ApiError>) -> Result<(), ApiError> {
+    match result {
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+async fn label_pod(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+    role: &str,
+) -> Result<(), ApiError> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    // A merge patch: unlike an applied one it never makes a pod that is gone.
+    let label = Patch::Merge(json!({"metadata": {"labels": {names::LABEL_ROLE: role}}}));
+    let params = PatchParams {
+        field_manager: Some(MANAGER_ROLE.into()),
+        ..PatchParams::default()
+    };
+    let call = pods.patch_metadata(node, &params, &label);
+    gone(within(USUAL, format!("label pod {node}"), call).await)
+}
+
+/// The only host a volume can be used on; none when it can move.
+pub async fn volume_host(context: &Context, volume: &str) -> Result<Option<String>, ApiError> {
+    let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+    let what = format!("read PersistentVolume {volume}");
+    let found = within(USUAL, what, volumes.get_opt(volume)).await?;
+    Ok(found.as_ref().and_then(bound_to))
+}
+
+fn bound_to(volume: &PersistentVolume) -> Option<String> {
+    let terms = &volume
+        .spec
+        .as_ref()?
+        .node_affinity
+        .as_ref()?
+        .required
+        .as_ref()?
+        .node_selector_terms;
+    let mut hosts = terms
+        .iter()
+        .flat_map(|term| term.match_expressions.iter().flatten())
+        .filter(|expression| {
+            expression.key == "kubernetes.io/hostname" && expression.operator == "In"
+        })
+        .flat_map(|expression| expression.values.iter().flatten());
+    let only = hosts.next()?.clone();
+    hosts.next().is_none().then_some(only)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(hosts: &[&str]) -> PersistentVolume {
+        serde_json::from_value(json!({"spec": {"nodeAffinity": {"required": {
+            "nodeSelectorTerms": [{"matchExpressions": [
+                {"key": "kubernetes.io/hostname", "operator": "In", "values": hosts}
+            ]}]
+        }}}}))
+        .expect("a volume")
+    }
+
+    #[test]
+    fn a_volume_is_bound_only_when_a_single_host_can_use_it() {
+        assert_eq!(bound_to(&volume(&["h1"])).as_deref(), Some("h1"));
+        assert_eq!(bound_to(&volume(&["h1", "h2"])), None);
+        assert_eq!(bound_to(&PersistentVolume::default()), None);
+    }
+}

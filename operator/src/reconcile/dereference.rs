@@ -1,0 +1,276 @@
+//! From Kubernetes' objects and the streams to an observation. Reads caches only, and never decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use standby_api::{StandbyCluster, names};
+use standby_core::{ClusterId, Micros};
+use standby_operator_core::build::{meta, pod::CONTAINER};
+use standby_operator_core::observe::{
+    ClaimFacts, Container, HostFacts, NodeFacts, PodFacts, PromoteRequest,
+};
+
+use crate::context::{Context, Key};
+use crate::stores::host_ready;
+
+/// The label of a host that names its zone.
+const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+/// The annotation of a claim that names the host its volume was put on.
+const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// On which host a volume can be used, when it is known: none for volumes that can move.
+pub type Volumes = BTreeMap<String, Option<String>>;
+
+/// When something was first seen: Kubernetes' own times are on other clocks.
+#[derive(Debug, Default)]
+pub struct FirstSeen(BTreeMap<String, Micros>);
+
+impl FirstSeen {
+    fn since(&mut self, what: String, now: Micros) -> Micros {
+        *self.0.entry(what).or_insert(now)
+    }
+
+    fn over(&mut self, what: &str) {
+        self.0.remove(what);
+    }
+}
+
+/// The identity on volumes that an earlier cluster of this name left behind (V10).
+#[must_use]
+pub fn adopted_id(context: &Context, key: &Key) -> Option<ClusterId> {
+    let mut ids: Vec<String> = context
+        .stores
+        .claims(key)
+        .iter()
+        .filter(|claim| meta::serial_of(&key.name, &claim.name_any()).is_some())
+        .filter_map(|claim| {
+            claim
+                .annotations()
+                .get(names::ANNOTATION_CLUSTER_ID)
+                .cloned()
+        })
+        .collect();
+    ids.sort();
+    ids.dedup();
+    // Volumes of two clusters: neither identity is taken; the nodes of the other one say so.
+    if ids.len() == 1 {
+        ids.pop().map(ClusterId)
+    } else {
+        None
+    }
+}
+
+/// The order to promote, if there is one; an error says what is wrong with it.
+pub fn promote_request(
+    cluster: &StandbyCluster,
+) -> Result<Option<PromoteRequest>, standby_operator_core::observe::ParsePromoteError> {
+    cluster
+        .annotations()
+        .get(names::ANNOTATION_PROMOTE)
+        .map(|text| text.parse())
+        .transpose()
+}
+
+/// Every node there is or should be, without streams.
+pub fn nodes(
+    context: &Context,
+    key: &Key,
+    volumes: &Volumes,
+    seen: &mut FirstSeen,
+    now: Micros,
+) -> BTreeMap<String, NodeFacts> {
+    let mut nodes: BTreeMap<String, NodeFacts> = BTreeMap::new();
+    for claim in context.stores.claims(key) {
+        let name = claim.name_any();
+        if meta::serial_of(&key.name, &name).is_some() {
+            nodes.entry(name).or_default().claim = Some(claim_facts(&claim, volumes));
+        }
+    }
+    for pod in context.stores.pods(key) {
+        let name = pod.name_any();
+        if meta::serial_of(&key.name, &name).is_none() {
+            continue;
+        }
+        let host = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        let object = host.as_ref().and_then(|host| context.stores.host(host));
+        let facts = nodes.entry(name).or_default();
+        facts.host = host_facts(host.as_deref(), object.as_deref(), seen, now);
+        let mut pod = pod_facts(&pod, seen, now);
+        pod.zone = object.and_then(|host| host.labels().get(LABEL_ZONE).cloned());
+        facts.pod = Some(pod);
+    }
+    nodes
+}
+
+fn claim_facts(claim: &PersistentVolumeClaim, volumes: &Volumes) -> ClaimFacts {
+    let volume = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_ref());
+    // Until the volume has been looked at, the host it was put on counts as the only one.
+    let selected = || claim.annotations().get(ANNOTATION_SELECTED_NODE).cloned();
+    let bound_to_host = volume
+        .and_then(|volume| volumes.get(volume))
+        .cloned()
+        .unwrap_or_else(selected);
+    ClaimFacts {
+        deleting: claim.metadata.deletion_timestamp.is_some(),
+        bound_to_host,
+    }
+}
+
+fn host_facts(
+    name: Option<&str>,
+    host: Option<&Node>,
+    seen: &mut FirstSeen,
+    now: Micros,
+) -> HostFacts {
+    let Some(name) = name else {
+        return HostFacts::Unknown;
+    };
+    let (away, gone) = (format!("away/{name}"), format!("gone/{name}"));
+    match host {
+        None => {
+            seen.over(&away);
+            HostFacts::Gone(seen.since(gone, now))
+        }
+        Some(host) if !host_ready(host) => {
+            seen.over(&gone);
+            HostFacts::NotReady(seen.since(away, now))
+        }
+        Some(_) => {
+            seen.over(&away);
+            seen.over(&gone);
+            HostFacts::Ready
+        }
+    }
+}
+
+fn pod_facts(pod: &Pod, seen: &mut FirstSeen, now: Micros) -> PodFacts {
+    let uid = pod.uid().unwrap_or_default();
+    let status = pod.status.as_ref();
+    let phase = status
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("");
+    let ready = status
+        .and_then(|status| status.conditions.as_ref())
+        .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"));
+    let deleting = pod.metadata.deletion_timestamp.is_some();
+    PodFacts {
+        ip: status
+            .and_then(|status| status.pod_ip.clone())
+            .filter(|ip| !ip.is_empty()),
+        host: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        zone: None,
+        over: matches!(phase, "Failed" | "Succeeded"),
+        container: container(pod),
+        deleting_since: deleting.then(|| seen.since(format!("deleting/{uid}"), now)),
+        ready,
+        role_label: pod.labels().get(names::LABEL_ROLE).cloned(),
+        uid,
+    }
+}
+
+fn container(pod: &Pod) -> Container {
+    let Some(status) = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref())
+        .and_then(|all| all.iter().find(|status| status.name == CONTAINER))
+    else {
+        return Container::default();
+    };
+    let mut facts = Container::default();
+    let both = [status.state.as_ref(), status.last_state.as_ref()];
+    let ended: BTreeSet<String> = both
+        .iter()
+        .filter_map(|state| state.as_ref()?.terminated.as_ref()?.container_id.clone())
+        .collect();
+    facts.terminated = ended;
+    if let Some(state) = &status.state {
+        if state.running.is_some() {
+            facts.running.clone_from(&status.container_id);
+        }
+        let last = status
+            .last_state
+            .as_ref()
+            .and_then(|last| last.terminated.as_ref());
+        // Between two runs the kubelet shows `waiting`, and the ended one as the last.
+        let waits = state.waiting.is_some().then_some(last).flatten();
+        if let Some(end) = state.terminated.as_ref().or(waits) {
+            facts.ended = true;
+            let reason = end.reason.as_deref().unwrap_or("ended");
+            facts.ended_why = format!("{reason}, exit code {}", end.exit_code);
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(state: &serde_json::Value, last: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "db-1", "uid": "u"},
+            "status": {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [{
+                "name": CONTAINER, "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+                "containerID": "containerd://two", "state": state, "lastState": last
+            }]}
+        }))
+        .expect("a pod")
+    }
+
+    #[test]
+    fn a_container_that_waits_for_its_restart_has_ended() {
+        let ended = json!({"terminated": {"exitCode": 137, "reason": "Error",
+            "containerID": "containerd://one"}});
+        let facts = container(&pod(
+            &json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+            &ended,
+        ));
+        assert!(facts.ended);
+        assert_eq!(facts.ended_why, "Error, exit code 137");
+        assert!(facts.terminated.contains("containerd://one"));
+    }
+
+    #[test]
+    fn a_container_that_runs_again_has_not_ended_but_the_one_before_has() {
+        let ended = json!({"terminated": {"exitCode": 137, "containerID": "containerd://one"}});
+        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+        let facts = container(&pod(&running, &ended));
+        assert!(!facts.ended);
+        assert_eq!(facts.running.as_deref(), Some("containerd://two"));
+        assert!(facts.terminated.contains("containerd://one"));
+    }
+
+    #[test]
+    fn a_first_container_that_waits_for_its_image_has_not_ended() {
+        let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
+        assert!(!container(&pod(&waiting, &json!({}))).ended);
+    }
+
+    #[test]
+    fn what_was_first_seen_is_timed_until_it_is_over() {
+        let mut seen = FirstSeen::default();
+        let at = |millis| Micros::from_millis(millis);
+        assert_eq!(
+            host_facts(Some("h"), None, &mut seen, at(1)),
+            HostFacts::Gone(at(1))
+        );
+        assert_eq!(
+            host_facts(Some("h"), None, &mut seen, at(9)),
+            HostFacts::Gone(at(1))
+        );
+        assert_eq!(
+            host_facts(Some("h"), Some(&Node::default()), &mut seen, at(9)),
+            HostFacts::Ready
+        );
+        assert_eq!(
+            host_facts(Some("h"), None, &mut seen, at(10)),
+            HostFacts::Gone(at(10))
+        );
+    }
+}

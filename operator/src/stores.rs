@@ -1,0 +1,285 @@
+//! Caches of what the API server holds, filled by watches. Good for facts on which no safety rests;
+//! the recorded view is never read from here.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{self, Lookup, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher::watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use standby_api::{StandbyCluster, StandbyView, names};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::context::Key;
+
+/// Changes waiting for a reader that is behind; it then looks at everything.
+const CHANGES_QUEUED_MAX: usize = 1_024;
+
+/// Something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Of this cluster: its resource, view, a pod or a claim.
+    Cluster(Key),
+    /// A host.
+    Host,
+}
+
+/// Objects by namespace scope: one store per watched namespace, or one for all.
+#[derive(Clone)]
+struct Scoped<K>(Vec<Store<K>>)
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone;
+
+impl<K> Scoped<K>
+where
+    K: Lookup<DynamicType = ()> + Clone + 'static,
+{
+    fn all(&self) -> impl Iterator<Item = Arc<K>> {
+        self.0.iter().flat_map(Store::state)
+    }
+}
+
+/// The caches.
+pub struct Stores {
+    clusters: Scoped<DeserializeGuard<StandbyCluster>>,
+    views: Scoped<DeserializeGuard<StandbyView>>,
+    pods: Scoped<Pod>,
+    claims: Scoped<PersistentVolumeClaim>,
+    hosts: Scoped<Node>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Stores {
+    /// Starts the watches. `namespaces` empty: all.
+    #[must_use]
+    pub fn start(client: &Client, namespaces: &[String], stop: &CancellationToken) -> Self {
+        let (changes, _) = broadcast::channel(CHANGES_QUEUED_MAX);
+        let labelled = watcher::Config::default().labels(names::LABEL_CLUSTER);
+        let watch = Watch {
+            client,
+            namespaces,
+            stop,
+            changes: &changes,
+        };
+        Self {
+            clusters: watch.scoped(&watcher::Config::default(), |o| Some(named(o))),
+            views: watch.scoped(&watcher::Config::default(), |o| Some(named(o))),
+            pods: watch.scoped(&labelled, labelled_with),
+            claims: watch.scoped(&labelled, labelled_with),
+            hosts: Scoped(vec![watch.hosts()]),
+            changes,
+        }
+    }
+
+    /// Changes from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Waits until every cache has been filled once; the error names what is missing.
+    pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        async fn all<K>(scoped: &Scoped<K>) -> Result<(), reflector::store::WriterDropped>
+        where
+            K: Lookup<DynamicType = ()> + Clone + 'static,
+        {
+            for store in &scoped.0 {
+                store.wait_until_ready().await?;
+            }
+            Ok(())
+        }
+        all(&self.clusters).await?;
+        all(&self.views).await?;
+        all(&self.pods).await?;
+        all(&self.claims).await?;
+        all(&self.hosts).await
+    }
+
+    /// Every cluster there is, also those whose specification cannot be read.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Key> {
+        self.clusters
+            .all()
+            .map(|cluster| named(&*cluster))
+            .collect()
+    }
+
+    /// A cluster; an error when its specification cannot be read.
+    #[must_use]
+    pub fn cluster(&self, key: &Key) -> Option<Result<StandbyCluster, String>> {
+        let found = self
+            .clusters
+            .all()
+            .find(|cluster| named(&**cluster) == *key)?;
+        Some(match &found.0 {
+            Ok(cluster) => Ok(cluster.clone()),
+            Err(error) => Err(error.error.clone()),
+        })
+    }
+
+    /// The epoch of a view in the cache: only good for noticing that somebody else wrote it.
+    #[must_use]
+    pub fn view_epoch(&self, key: &Key) -> Option<i64> {
+        let found = self.views.all().find(|view| named(&**view) == *key)?;
+        found.0.as_ref().ok().map(|view| view.spec.epoch)
+    }
+
+    /// Views that are being deleted.
+    #[must_use]
+    pub fn views_ending(&self) -> Vec<Key> {
+        self.views
+            .all()
+            .filter(|view| view.meta().deletion_timestamp.is_some())
+            .map(|view| named(&*view))
+            .collect()
+    }
+
+    /// The pods of a cluster.
+    #[must_use]
+    pub fn pods(&self, key: &Key) -> Vec<Arc<Pod>> {
+        self.pods
+            .all()
+            .filter(|pod| labelled_with(&**pod).as_ref() == Some(key))
+            .collect()
+    }
+
+    /// The claims of a cluster.
+    #[must_use]
+    pub fn claims(&self, key: &Key) -> Vec<Arc<PersistentVolumeClaim>> {
+        self.claims
+            .all()
+            .filter(|claim| labelled_with(&**claim).as_ref() == Some(key))
+            .collect()
+    }
+
+    /// A host.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Option<Arc<Node>> {
+        self.hosts.all().find(|host| host.name_any() == name)
+    }
+}
+
+/// The cluster an object is, or is named like.
+fn named<K: Resource<DynamicType = ()>>(object: &K) -> Key {
+    Key {
+        namespace: ResourceExt::namespace(object).unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+/// The cluster an object is labelled with.
+fn labelled_with<K: Resource<DynamicType = ()>>(object: &K) -> Option<Key> {
+    let name = object.labels().get(names::LABEL_CLUSTER)?.clone();
+    Some(Key {
+        namespace: ResourceExt::namespace(object).unwrap_or_default(),
+        name,
+    })
+}
+
+/// Whether the kubelet of a host calls it ready.
+#[must_use]
+pub fn host_ready(host: &Node) -> bool {
+    host.status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .and_then(|conditions| conditions.iter().find(|c| c.type_ == "Ready"))
+        .is_none_or(|ready| ready.status == "True")
+}
+
+struct Watch<'a> {
+    client: &'a Client,
+    namespaces: &'a [String],
+    stop: &'a CancellationToken,
+    changes: &'a broadcast::Sender<Change>,
+}
+
+impl Watch<'_> {
+    fn scoped<K>(&self, config: &watcher::Config, key: fn(&K) -> Option<Key>) -> Scoped<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let apis: Vec<Api<K>> = if self.namespaces.is_empty() {
+            vec![Api::all(self.client.clone())]
+        } else {
+            self.namespaces
+                .iter()
+                .map(|ns| Api::namespaced(self.client.clone(), ns))
+                .collect()
+        };
+        Scoped(
+            apis.into_iter()
+                .map(|api| {
+                    self.run(api, config.clone(), move |object| {
+                        key(object).map(Change::Cluster)
+                    })
+                })
+                .collect(),
+        )
+    }
+
+    /// Hosts report often; only a change of readiness matters.
+    fn hosts(&self) -> Store<Node> {
+        let known: Mutex<HashMap<String, bool>> = Mutex::default();
+        self.run(
+            Api::<Node>::all(self.client.clone()),
+            watcher::Config::default(),
+            move |host| {
+                let gone = host.metadata.deletion_timestamp.is_some();
+                let ready = host_ready(host) && !gone;
+                let before = known.lock().insert(host.name_any(), ready);
+                (before != Some(ready)).then_some(Change::Host)
+            },
+        )
+    }
+
+    fn run<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        change: impl Fn(&K) -> Option<Change> + Send + Sync + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let (store, writer) = reflector::store();
+        let (changes, stop) = (self.changes.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let events = watcher(api, config).default_backoff().reflect(writer);
+            let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
+            while let Some(event) = events.next().await {
+                let told = match &event {
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => change(object),
+                    Ok(Event::Delete(object)) => change(object).or(Some(Change::Host)),
+                    Ok(Event::Init | Event::InitDone) => None,
+                    Err(error) => {
+                        warn!(kind = %K::kind(&()), %error, "watching failed; trying again");
+                        None
+                    }
+                };
+                if let Some(told) = told {
+                    // Nobody listens while this replica does not lead.
+                    let _ = changes.send(told);
+                }
+            }
+        });
+        store
+    }
+}

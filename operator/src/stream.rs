@@ -1,0 +1,362 @@
+//! The heartbeat stream to one node: orders down, reports up. It measures and passes on; what a
+//! silence or a refusal means is decided in the core.
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use standby_control::v1;
+use standby_control::v1::control_client::ControlClient;
+use standby_core::{Epoch, Micros};
+use standby_operator_core::detect::{Detector, Loss, Thresholds};
+use standby_operator_core::observe::{NodeReport, Stream};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{Instrument, debug, info, info_span};
+
+use crate::clock::Clock;
+use crate::convert;
+use crate::limits::{
+    NODE_CONNECT_MS, NODE_RETRY_MAX_MS, NODE_RETRY_MIN_MS, NODE_SESSION_MS, NODE_SESSION_SILENT_MS,
+    ORDERS_QUEUED_MAX, REPORT_BYTES_MAX, ms,
+};
+use crate::tls::OperatorTls;
+
+/// Whom to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The pod's name: what its certificate must carry.
+    pub pod: String,
+    /// The pod object.
+    pub uid: String,
+    /// host:port of its control port.
+    pub address: String,
+}
+
+/// What the node shall know. Sent whenever it changes, and at the start of every session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Orders {
+    /// The recorded view and where everybody is.
+    pub push: Option<Arc<v1::PushView>>,
+    /// Step down in this epoch.
+    pub step_down: Option<Epoch>,
+}
+
+/// What has been measured and heard.
+#[derive(Debug)]
+struct Heard {
+    detector: Detector,
+    refused: bool,
+    report: Option<NodeReport>,
+}
+
+/// A running stream. Dropping it ends it.
+#[derive(Debug)]
+pub struct NodeStream {
+    target: Target,
+    heard: Arc<Mutex<Heard>>,
+    orders: watch::Sender<Orders>,
+    _stop: DropGuard,
+}
+
+/// What every stream of a cluster shares.
+#[derive(Clone)]
+pub struct Common {
+    /// The clock.
+    pub clock: Clock,
+    /// Woken by every report that is news, and by every loss that counts at once.
+    pub wake: Arc<Notify>,
+    /// The identity to show; streams wait until there is one.
+    pub tls: watch::Receiver<Option<Arc<OperatorTls>>>,
+    /// How often the node is asked.
+    pub ping: Duration,
+}
+
+impl NodeStream {
+    /// Starts a stream.
+    #[must_use]
+    pub fn start(target: Target, common: Common) -> Self {
+        let now = common.clock.now();
+        let interval = Micros(u64::try_from(common.ping.as_micros()).unwrap_or(u64::MAX));
+        let heard = Arc::new(Mutex::new(Heard {
+            detector: Detector::new(now, interval),
+            refused: false,
+            report: None,
+        }));
+        let (orders, ordered) = watch::channel(Orders::default());
+        let stop = CancellationToken::new();
+        let task = Task {
+            target: target.clone(),
+            common,
+            heard: heard.clone(),
+            orders: ordered,
+        };
+        let span = info_span!("stream", pod = %target.pod);
+        let stopped = stop.clone();
+        tokio::spawn(
+            async move {
+                tokio::select! {
+                    () = task.run() => {}
+                    () = stopped.cancelled() => {}
+                }
+            }
+            .instrument(span),
+        );
+        Self {
+            target,
+            heard,
+            orders,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Whom it dials.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Tells the node something, now and after every reconnect.
+    pub fn order(&self, orders: Orders) {
+        self.orders.send_if_modified(|current| {
+            let changed = *current != orders;
+            *current = orders;
+            changed
+        });
+    }
+
+    /// How the stream is, and the last report.
+    #[must_use]
+    pub fn state(&self, now: Micros, thresholds: &Thresholds) -> (Stream, Option<NodeReport>) {
+        let heard = self.heard.lock();
+        let stream = if heard.refused {
+            Stream::Lost(Loss::Refused)
+        } else {
+            heard
+                .detector
+                .lost(now, thresholds)
+                .map_or(Stream::Alive, Stream::Lost)
+        };
+        (stream, heard.report.clone())
+    }
+
+    /// When it will be lost if nothing arrives; none when it is lost already.
+    #[must_use]
+    pub fn lost_at(&self, now: Micros, thresholds: &Thresholds) -> Option<Micros> {
+        let heard = self.heard.lock();
+        let lost = heard.refused || heard.detector.lost(now, thresholds).is_some();
+        (!lost).then(|| heard.detector.lost_at(thresholds))
+    }
+}
+
+struct Task {
+    target: Target,
+    common: Common,
+    heard: Arc<Mutex<Heard>>,
+    orders: watch::Receiver<Orders>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut pause = ms(NODE_RETRY_MIN_MS);
+        loop {
+            let Some(tls) = self.identity().await else {
+                return;
+            };
+            match self.session(&tls).await {
+                Ok(()) => {
+                    debug!("the session ended");
+                    pause = ms(NODE_RETRY_MIN_MS);
+                }
+                Err(error) => {
+                    debug!(%error, "no session");
+                    if error.refused() {
+                        let first = !std::mem::replace(&mut self.heard.lock().refused, true);
+                        if first {
+                            info!("the node refuses connections");
+                            self.common.wake.notify_one();
+                        }
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(ms(NODE_RETRY_MAX_MS));
+        }
+    }
+
+    /// Waits for an identity; none when there will never be one.
+    async fn identity(&mut self) -> Option<Arc<OperatorTls>> {
+        let known = self.common.tls.wait_for(Option::is_some).await.ok()?;
+        known.clone()
+    }
+
+    async fn connect(&self, tls: &OperatorTls) -> Result<Channel, SessionError> {
+        let endpoint = Endpoint::from_shared(format!("https://{}", self.target.address))?
+            .tls_config(tls.towards(&self.target.pod))?
+            .connect_timeout(ms(NODE_CONNECT_MS))
+            .tcp_nodelay(true);
+        let limit = ms(NODE_CONNECT_MS + NODE_SESSION_MS);
+        Ok(timeout(limit, endpoint.connect())
+            .await
+            .map_err(|_| SessionError::Timeout)??)
+    }
+
+    async fn session(&mut self, tls: &OperatorTls) -> Result<(), SessionError> {
+        let channel = self.connect(tls).await?;
+        let mut client = ControlClient::new(channel).max_decoding_message_size(REPORT_BYTES_MAX);
+        let (send, queued) = mpsc::channel(ORDERS_QUEUED_MAX);
+        let mut sender = Sender {
+            send,
+            sequence: 0,
+            asked: 0,
+        };
+        // The first order goes out with the call: a failover must not wait for a round trip.
+        self.orders.mark_unchanged();
+        let first = self.orders.borrow().clone();
+        sender.tell(&first);
+        let call = client.session(ReceiverStream::new(queued));
+        let reports = timeout(ms(NODE_SESSION_MS), call)
+            .await
+            .map_err(|_| SessionError::Timeout)??;
+        self.heard.lock().detector.reconnected();
+        self.exchange(sender, reports.into_inner()).await
+    }
+
+    async fn exchange(
+        &mut self,
+        mut sender: Sender,
+        mut reports: Streaming<v1::Report>,
+    ) -> Result<(), SessionError> {
+        let mut ticks = tokio::time::interval(self.common.ping);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut arrived = Instant::now();
+        loop {
+            tokio::select! {
+                report = reports.message() => {
+                    let Some(report) = report? else { return Ok(()) };
+                    arrived = Instant::now();
+                    self.heard(report, sender.asked)?;
+                }
+                changed = self.orders.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let orders = self.orders.borrow_and_update().clone();
+                    sender.tell(&orders);
+                }
+                _ = ticks.tick() => {
+                    if arrived.elapsed() >= ms(NODE_SESSION_SILENT_MS) {
+                        return Err(SessionError::Timeout);
+                    }
+                    sender.ping();
+                }
+            }
+        }
+    }
+
+    fn heard(&self, report: v1::Report, asked: u64) -> Result<(), SessionError> {
+        let now = self.common.clock.now();
+        let regular = report.answers != 0 && report.answers == asked;
+        let report = convert::report(report, &self.target.uid, now)?;
+        let news = {
+            let mut heard = self.heard.lock();
+            let lost = std::mem::replace(&mut heard.refused, false);
+            heard.detector.heard(now, regular);
+            let news = lost
+                || heard
+                    .report
+                    .as_ref()
+                    .is_none_or(|before| report.is_news(before));
+            heard.report = Some(report);
+            news
+        };
+        if news {
+            self.common.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// The sending side of a session.
+struct Sender {
+    send: mpsc::Sender<v1::Order>,
+    sequence: u64,
+    /// The last ping.
+    asked: u64,
+}
+
+impl Sender {
+    fn ping(&mut self) {
+        if self.send(v1::order::Order::Ping(v1::Ping {})) {
+            self.asked = self.sequence;
+        }
+    }
+
+    fn tell(&mut self, orders: &Orders) {
+        if let Some(push) = &orders.push {
+            self.send(v1::order::Order::PushView((**push).clone()));
+        }
+        if let Some(epoch) = orders.step_down {
+            self.send(v1::order::Order::StepDown(v1::StepDown { epoch: epoch.0 }));
+        }
+        if orders.push.is_none() {
+            self.ping();
+        }
+    }
+
+    /// A full queue means that the node takes nothing: the silence tells, and the next session
+    /// begins with everything it has to know.
+    fn send(&mut self, order: v1::order::Order) -> bool {
+        self.sequence += 1;
+        let order = v1::Order {
+            sequence: self.sequence,
+            order: Some(order),
+        };
+        self.send.try_send(order).is_ok()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("cannot connect: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Status(#[from] Box<tonic::Status>),
+    #[error("{0}")]
+    Report(#[from] convert::ReportError),
+    #[error("no answer in time")]
+    Timeout,
+}
+
+impl From<tonic::Status> for SessionError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl SessionError {
+    /// Whether the other side's kernel said that nothing listens there.
+    fn refused(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Transport(error) => Some(error),
+            _ => None,
+        };
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<io::Error>()
+                && error.kind() == io::ErrorKind::ConnectionRefused
+            {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+}

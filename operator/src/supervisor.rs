@@ -1,0 +1,122 @@
+//! While this replica leads: one actor for each cluster there is, woken by what changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::actor::Actor;
+use crate::context::{Context, Key};
+use crate::limits::{RETRY_MAX_MS, ms};
+use crate::reconcile::release;
+use crate::stores::Change;
+
+/// Runs actors until `stop`.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut changes = context.stores.changes();
+    let mut actors = Actors::new(context, stop.clone());
+    actors.sync_all().await;
+    let mut ticks = tokio::time::interval(ms(RETRY_MAX_MS));
+    loop {
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(Change::Cluster(key)) => actors.changed(key),
+                Ok(Change::Host) => actors.context.wakers.wake_all(),
+                Err(RecvError::Lagged(_)) => actors.sync_all().await,
+                Err(RecvError::Closed) => return,
+            },
+            Some(ended) = actors.running.join_next() => actors.ended(ended),
+            _ = ticks.tick() => actors.sync_all().await,
+            () = stop.cancelled() => break,
+        }
+    }
+    while actors.running.join_next().await.is_some() {}
+}
+
+struct Actors {
+    context: Arc<Context>,
+    stop: CancellationToken,
+    running: JoinSet<Key>,
+    known: HashMap<Key, tokio::task::AbortHandle>,
+}
+
+impl Actors {
+    fn new(context: Arc<Context>, stop: CancellationToken) -> Self {
+        Self {
+            context,
+            stop,
+            running: JoinSet::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Starts what is missing and wakes everybody: after missed changes, and now and then.
+    async fn sync_all(&mut self) {
+        for key in self.context.stores.keys() {
+            self.start(key);
+        }
+        self.context.wakers.wake_all();
+        self.release_orphans().await;
+    }
+
+    /// Views whose cluster went while no operator ran.
+    async fn release_orphans(&self) {
+        for key in self.context.stores.views_ending() {
+            if self.known.contains_key(&key) {
+                continue;
+            }
+            let released = match release::is_orphan(&self.context, &key).await {
+                Ok(true) => release::release_view(&self.context, &key).await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = released {
+                warn!(namespace = %key.namespace, cluster = %key.name, %error,
+                    "could not release a view whose cluster is gone");
+            }
+        }
+    }
+
+    fn changed(&mut self, key: Key) {
+        if self.known.contains_key(&key) {
+            self.context.wakers.wake(&key);
+        } else if self.context.stores.cluster(&key).is_some() {
+            self.start(key);
+        }
+    }
+
+    fn start(&mut self, key: Key) {
+        if self.known.contains_key(&key) {
+            return;
+        }
+        let actor = Actor::new(self.context.clone(), key.clone());
+        let (stop, named) = (self.stop.clone(), key.clone());
+        let handle = self.running.spawn(async move {
+            actor.run(stop).await;
+            named
+        });
+        self.known.insert(key, handle);
+    }
+
+    fn ended(&mut self, ended: Result<Key, tokio::task::JoinError>) {
+        match ended {
+            Ok(key) => {
+                self.known.remove(&key);
+                self.context.wakers.forget(&key);
+                // A new resource may have taken the name meanwhile.
+                if !self.stop.is_cancelled() && self.context.stores.cluster(&key).is_some() {
+                    self.start(key);
+                }
+            }
+            Err(failure) => {
+                // A panic is a broken invariant: the process ends (release builds abort), and
+                // another replica goes on.
+                error!(%failure, "the task of a cluster failed");
+                self.known.retain(|_, handle| !handle.is_finished());
+            }
+        }
+    }
+}
