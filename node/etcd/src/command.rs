@@ -39,9 +39,7 @@ pub fn encode(command: Command) -> Bytes {
     };
     let mut payload = BytesMut::with_capacity(1 + envelope.encoded_len());
     payload.put_u8(VERSION);
-    envelope
-        .encode(&mut payload)
-        .expect("the buffer grows as needed");
+    envelope.encode_raw(&mut payload);
     payload.freeze()
 }
 
@@ -117,13 +115,20 @@ pub fn grant_lease(id: i64, ttl_s: i64) -> Command {
 /// Ends the lease `id`, as a client asked for.
 #[must_use]
 pub fn revoke_lease(id: i64) -> Command {
-    Command::RevokeLease(RevokeLease { id, ..RevokeLease::default() })
+    Command::RevokeLease(RevokeLease {
+        id,
+        ..RevokeLease::default()
+    })
 }
 
 /// Ends the lease `id` that the entry `granted_index` granted, because it ran out.
 #[must_use]
 pub fn expire_lease(id: i64, granted_index: u64) -> Command {
-    Command::RevokeLease(RevokeLease { id, expired: true, granted_index })
+    Command::RevokeLease(RevokeLease {
+        id,
+        expired: true,
+        granted_index,
+    })
 }
 
 /// Goes on with the deletions of a compaction.

@@ -45,6 +45,9 @@ pub enum EtcdError {
     Stopped,
     #[error("etcdserver: request timed out")]
     Timeout,
+    /// The state is being replaced by a snapshot: there is nothing to read for the moment.
+    #[error("etcdserver: request timed out, waiting for the applied index took too long")]
+    NotApplied,
     /// What etcd's learners answer to everything but `Status` and serializable ranges.
     #[error("etcdserver: rpc not supported for learner")]
     NotSupportedForLearner,
@@ -70,9 +73,11 @@ impl EtcdError {
             Self::NoSpace | Self::TooManyRequests => Code::ResourceExhausted,
             Self::LeaseNotFound => Code::NotFound,
             Self::LeaseExists | Self::NotSupportedForLearner => Code::FailedPrecondition,
-            Self::NoLeader | Self::LeaderChanged | Self::Stopped | Self::Timeout => {
-                Code::Unavailable
-            }
+            Self::NoLeader
+            | Self::LeaderChanged
+            | Self::Stopped
+            | Self::Timeout
+            | Self::NotApplied => Code::Unavailable,
             Self::Storage(_) => Code::Internal,
         }
     }

@@ -12,7 +12,7 @@ use crate::limits::{MAX_LEASE_TTL_S, SWEEP_KEYS_PER_APPLY};
 use crate::pb::commandpb::{GrantLease, RevokeLease};
 use crate::pb::etcdserverpb::{
     CompactionResponse, LeaseGrantResponse, LeaseRevokeResponse, PutRequest, PutResponse,
-    ResponseHeader, TxnRequest, TxnResponse,
+    TxnRequest, TxnResponse,
 };
 use crate::pb::statepb;
 use prost::Message;
@@ -166,13 +166,6 @@ impl Head {
     };
 }
 
-fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader {
-        revision,
-        ..ResponseHeader::default()
-    })
-}
-
 /// Keeps storage failures apart from what a client is refused.
 fn refusal<T>(result: Result<T, EtcdError>) -> Result<Result<T, EtcdError>, EtcdError> {
     match result {
@@ -198,7 +191,7 @@ fn transaction(mut txn: WriteTxn<'_>, request: TxnRequest) -> Run<TxnResponse> {
     }
     let mut response = txn::run(&mut txn, request, &mut path)?;
     let revision = txn.finish();
-    response.header = header(revision);
+    response.header = txn::header(revision);
     Ok((Ok(response), revision))
 }
 
@@ -208,8 +201,14 @@ fn revoke(mut txn: WriteTxn<'_>, request: &RevokeLease) -> Run<LeaseRevokeRespon
     let lease = lease.filter(|l| !request.expired || l.granted_index == request.granted_index);
     let Some(lease) = lease else {
         let revision = txn.base();
-        let gone = LeaseRevokeResponse { header: header(revision) };
-        let answer = if request.expired { Ok(gone) } else { Err(EtcdError::LeaseNotFound) };
+        let gone = LeaseRevokeResponse {
+            header: txn::header(revision),
+        };
+        let answer = if request.expired {
+            Ok(gone)
+        } else {
+            Err(EtcdError::LeaseNotFound)
+        };
         return Ok((answer, revision));
     };
     let keys: Vec<_> = lease.keys.iter().cloned().collect();
@@ -220,7 +219,7 @@ fn revoke(mut txn: WriteTxn<'_>, request: &RevokeLease) -> Run<LeaseRevokeRespon
     let revision = txn.finish();
     Ok((
         Ok(LeaseRevokeResponse {
-            header: header(revision),
+            header: txn::header(revision),
         }),
         revision,
     ))
@@ -246,10 +245,14 @@ fn grant(
     core.leases.grant(id, ttl_s, granted_index);
     group.batch.put(
         records::lease_key(id),
-        statepb::Lease { ttl_s, granted_index }.encode_to_vec(),
+        statepb::Lease {
+            ttl_s,
+            granted_index,
+        }
+        .encode_to_vec(),
     );
     Ok(LeaseGrantResponse {
-        header: header(revision),
+        header: txn::header(revision),
         id,
         ttl: ttl_s,
         error: String::new(),
@@ -265,6 +268,6 @@ fn compact(head: &mut Head, revision: i64) -> Result<CompactionResponse, EtcdErr
     }
     head.compacted = revision;
     Ok(CompactionResponse {
-        header: header(head.revision),
+        header: txn::header(head.revision),
     })
 }

@@ -41,6 +41,8 @@ pub(crate) struct Core {
     /// Revisions below are gone; this one can be read.
     pub compacted: i64,
     pub sweep: Option<Sweep>,
+    /// The state is being replaced by a snapshot and cannot be read.
+    pub restoring: bool,
 }
 
 impl Core {
@@ -53,6 +55,7 @@ impl Core {
             applied: Position::START,
             compacted: NOT_COMPACTED,
             sweep: None,
+            restoring: false,
         }
     }
 }

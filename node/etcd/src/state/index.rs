@@ -177,34 +177,27 @@ impl KeyIndex {
             .keys
             .get_mut(key)
             .expect("it was there or has just been put there");
-        match lives.0.last_mut().filter(|life| !life.ended) {
-            Some(life) => {
-                assert!(
-                    life.last() < rev,
-                    "revisions of a key grow: {:?}, {rev:?}",
-                    life.last()
-                );
-                life.version += 1;
-                life.revs.push(rev);
-                Located {
-                    modified: rev,
-                    created: life.created,
-                    version: life.version,
-                }
-            }
-            None => {
-                lives.0.push(Life {
-                    created: rev.main,
-                    version: 1,
-                    revs: vec![rev],
-                    ended: false,
-                });
-                Located {
-                    modified: rev,
-                    created: rev.main,
-                    version: 1,
-                }
-            }
+        if let Some(life) = lives.0.last_mut().filter(|life| !life.ended) {
+            let last = life.last();
+            assert!(last < rev, "revisions of a key grow: {last:?}, {rev:?}");
+            life.version += 1;
+            life.revs.push(rev);
+            return Located {
+                modified: rev,
+                created: life.created,
+                version: life.version,
+            };
+        }
+        lives.0.push(Life {
+            created: rev.main,
+            version: 1,
+            revs: vec![rev],
+            ended: false,
+        });
+        Located {
+            modified: rev,
+            created: rev.main,
+            version: 1,
         }
     }
 

@@ -128,7 +128,7 @@ fn a_range_ends_before_its_end() {
     for (key, end, found) in expected {
         let mut keys = Vec::new();
         index.visit(KeyRange::new(key, end), 2, |key, _| {
-            keys.extend_from_slice(key)
+            keys.extend_from_slice(key);
         });
         assert_eq!(keys, found.as_bytes(), "{key:?} to {end:?}");
     }

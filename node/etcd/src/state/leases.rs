@@ -29,13 +29,16 @@ impl LeaseInfo {
     /// The lease without its keys.
     #[must_use]
     pub const fn grant(&self) -> Grant {
-        Grant { ttl_s: self.ttl_s, index: self.granted_index }
+        Grant {
+            ttl_s: self.ttl_s,
+            index: self.granted_index,
+        }
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    leases: HashMap<i64, LeaseInfo>,
+    by_id: HashMap<i64, LeaseInfo>,
     of_key: HashMap<Bytes, i64>,
     /// Grows with every grant and revocation, so that the lessor notices.
     changes: u64,
@@ -43,15 +46,15 @@ pub(crate) struct Leases {
 
 impl Leases {
     pub fn get(&self, id: i64) -> Option<&LeaseInfo> {
-        self.leases.get(&id)
+        self.by_id.get(&id)
     }
 
     pub fn contains(&self, id: i64) -> bool {
-        self.leases.contains_key(&id)
+        self.by_id.contains_key(&id)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (i64, &LeaseInfo)> {
-        self.leases.iter().map(|(id, lease)| (*id, lease))
+        self.by_id.iter().map(|(id, lease)| (*id, lease))
     }
 
     pub fn changes(&self) -> u64 {
@@ -60,16 +63,20 @@ impl Leases {
 
     pub fn grant(&mut self, id: i64, ttl_s: i64, granted_index: u64) {
         self.changes += 1;
-        self.leases.insert(
+        self.by_id.insert(
             id,
-            LeaseInfo { ttl_s, granted_index, keys: BTreeSet::new() },
+            LeaseInfo {
+                ttl_s,
+                granted_index,
+                keys: BTreeSet::new(),
+            },
         );
     }
 
     /// Forgets the lease. Its keys are deleted, and so detached, before.
     pub fn revoke(&mut self, id: i64) {
         self.changes += 1;
-        let lease = self.leases.remove(&id);
+        let lease = self.by_id.remove(&id);
         assert!(
             lease.is_none_or(|lease| lease.keys.is_empty()),
             "lease {id} is only forgotten after its keys"
@@ -84,7 +91,7 @@ impl Leases {
             self.detach(key);
             // A copy of its own: the key's buffer may be a slice of a whole request.
             let key = Bytes::copy_from_slice(key);
-            if let Some(lease) = self.leases.get_mut(&id) {
+            if let Some(lease) = self.by_id.get_mut(&id) {
                 lease.keys.insert(key.clone());
                 self.of_key.insert(key, id);
             }
@@ -93,7 +100,7 @@ impl Leases {
 
     pub fn detach(&mut self, key: &[u8]) {
         if let Some(id) = self.of_key.remove(key)
-            && let Some(lease) = self.leases.get_mut(&id)
+            && let Some(lease) = self.by_id.get_mut(&id)
         {
             lease.keys.remove(key);
         }

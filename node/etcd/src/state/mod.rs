@@ -167,8 +167,11 @@ impl StateMachine for EtcdState {
 
     fn begin_restore(&mut self) -> Result<(), MachineError> {
         let restore = snapshot::Restore::begin(&*self.shared.engine)?;
-        // Readers find the empty state from here on, as a restart would.
-        *self.shared.core.write() = Core::empty();
+        // Nothing can be read until the restore ends: an empty answer would be a lie.
+        *self.shared.core.write() = Core {
+            restoring: true,
+            ..Core::empty()
+        };
         self.head = Head::EMPTY;
         self.applied = Position::START;
         self.restore = Some(restore);
@@ -184,11 +187,11 @@ impl StateMachine for EtcdState {
     }
 
     fn finish_restore(&mut self, position: Position) -> Result<(), MachineError> {
-        let restore = self
-            .restore
-            .take()
-            .expect("a restore ends after it has begun");
-        restore.finish(&*self.shared.engine, position)?;
+        assert!(
+            self.restore.take().is_some(),
+            "a restore ends after it has begun"
+        );
+        snapshot::Restore::finish(&*self.shared.engine, position)?;
         let (core, head) = open::load(&*self.shared.engine)?;
         self.applied = core.applied;
         self.head = head;

@@ -119,7 +119,7 @@ impl Restore {
     }
 
     /// Makes the restored state durable, and only then valid.
-    pub fn finish(self, engine: &dyn Engine, position: Position) -> Result<(), MachineError> {
+    pub fn finish(engine: &dyn Engine, position: Position) -> Result<(), MachineError> {
         let mut batch = Batch::default();
         batch.put(records::META_APPLIED, records::encode_position(position));
         engine.write(batch).map_err(storage)?;

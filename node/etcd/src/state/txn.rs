@@ -233,7 +233,12 @@ fn next(path: &mut Path) -> bool {
         .expect("the path has a step for every transaction on it")
 }
 
-fn header(revision: i64) -> Option<ResponseHeader> {
+/// A header with the revision and nothing else, as the messages hold it.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the messages' fields are optional"
+)]
+pub(crate) fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader {
         revision,
         ..ResponseHeader::default()

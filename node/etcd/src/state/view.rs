@@ -84,7 +84,10 @@ impl ReadView {
     #[must_use]
     pub fn leases(&self) -> Vec<(i64, Grant)> {
         let core = self.shared.core.read();
-        core.leases.iter().map(|(id, lease)| (id, lease.grant())).collect()
+        core.leases
+            .iter()
+            .map(|(id, lease)| (id, lease.grant()))
+            .collect()
     }
 
     /// A number that changes whenever a lease was granted or revoked.
@@ -101,7 +104,7 @@ impl ReadView {
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, EtcdError> {
         for _ in 0..READ_ATTEMPTS {
             let plan = {
-                let core = self.shared.core.read();
+                let core = self.readable()?;
                 range::plan(&core, core.readable, core.compacted, request)?
             };
             if let Some(response) = plan.finish(request, &|rev| self.shared.stored(rev))? {
@@ -109,7 +112,7 @@ impl ReadView {
             }
         }
         // Compactions keep overtaking the read: keep them out.
-        self.locked().range_now(request)
+        self.locked()?.range_now(request)
     }
 
     /// Answers a transaction that only reads (see [`txn::is_read_only`]) at one revision.
@@ -120,7 +123,7 @@ impl ReadView {
         if !txn::is_read_only(&request) {
             return Err(EtcdError::NotSupportedForLearner);
         }
-        let mut reader = self.locked();
+        let mut reader = self.locked()?;
         let mut path = txn::path(&reader, &request)?;
         txn::check(&reader, &request, &mut path.clone())?;
         let mut response = txn::run(&mut reader, request, &mut path)?;
@@ -131,11 +134,19 @@ impl ReadView {
         Ok(response)
     }
 
-    fn locked(&self) -> Locked<'_> {
-        Locked {
-            core: self.shared.core.read(),
-            shared: &self.shared,
+    fn readable(&self) -> Result<RwLockReadGuard<'_, Core>, EtcdError> {
+        let core = self.shared.core.read();
+        if core.restoring {
+            Err(EtcdError::NotApplied)
+        } else {
+            Ok(core)
         }
+    }
+
+    fn locked(&self) -> Result<Locked<'_>, EtcdError> {
+        let core = self.readable()?;
+        let shared = &*self.shared;
+        Ok(Locked { core, shared })
     }
 
     fn past(&self, kv: &KeyValue, rev: Rev) -> Result<Option<KeyValue>, EtcdError> {
@@ -240,8 +251,18 @@ impl History for ReadView {
         want: &dyn Fn(&Bytes) -> Want,
         limit_bytes: usize,
     ) -> Result<HistoryChunk, HistoryError> {
-        let to = to.min(self.current_revision());
-        let read = self.scan(from, to, want, limit_bytes);
+        let newest = self.readable().map(|core| core.readable);
+        let newest = newest.map_err(|error| HistoryError::Storage(error.to_string()))?;
+        let to = to.min(newest);
+        let read = if from <= to {
+            self.scan(from, to, want, limit_bytes)
+        } else {
+            let revisions = Vec::new();
+            Ok(HistoryChunk {
+                revisions,
+                covered: from - 1,
+            })
+        };
         // Looked at afterwards: what a compaction took away meanwhile is not missed unnoticed.
         let compacted = self.compacted_revision();
         if from < compacted {

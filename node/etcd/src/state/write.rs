@@ -145,7 +145,7 @@ impl<'a> WriteTxn<'a> {
         self.core
             .index
             .visit(KeyRange::new(key, range_end), newest, |key, _| {
-                keys.push(key.clone())
+                keys.push(key.clone());
             });
         for key in &keys {
             self.delete(key)?;

@@ -1,5 +1,6 @@
 //! Tests of the state: rules one by one, then against a model.
 
+mod concurrent;
 mod crash;
 mod history;
 mod model;

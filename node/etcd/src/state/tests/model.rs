@@ -7,6 +7,7 @@ use crate::pb::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::pb::etcdserverpb::response_op::Response;
 use crate::pb::etcdserverpb::{ResponseHeader, ResponseOp};
 use crate::pb::mvccpb::KeyValue;
+use crate::state::txn::header;
 
 pub type Map = BTreeMap<Bytes, KeyValue>;
 
@@ -16,13 +17,6 @@ pub struct Model {
     maps: Vec<Map>,
     pub compacted: i64,
     leases: BTreeSet<i64>,
-}
-
-fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader {
-        revision,
-        ..ResponseHeader::default()
-    })
 }
 
 fn within(key: &Bytes, begin: &Bytes, range_end: &Bytes) -> bool {

@@ -126,123 +126,76 @@ fn an_expiry_spares_a_lease_granted_anew() {
     assert_eq!(m.state.view().lease(7), None);
 }
 
+/// What is asked of the range of all keys; its keys, `more` and the count.
+type RangeCase = (fn(&mut RangeRequest), &'static str, bool, i64);
+
+const RANGE_CASES: [RangeCase; 13] = [
+    (|_| {}, "abc", false, 3),
+    (|r| r.limit = 2, "ab", true, 3),
+    (|r| r.limit = 3, "abc", false, 3),
+    (|r| r.revision = 3, "ab", false, 2),
+    (|r| (r.count_only, r.limit) = (true, 1), "", false, 3),
+    (|r| r.min_mod_revision = 4, "bc", false, 3),
+    (|r| (r.max_mod_revision, r.limit) = (4, 1), "a", true, 3),
+    (
+        |r| (r.min_create_revision, r.max_create_revision) = (3, 3),
+        "b",
+        false,
+        3,
+    ),
+    (|r| r.set_sort_order(SortOrder::Descend), "cba", false, 3),
+    (
+        |r| by(r, SortTarget::Value, SortOrder::Ascend),
+        "cba",
+        false,
+        3,
+    ),
+    (
+        |r| {
+            by(r, SortTarget::Value, SortOrder::Ascend);
+            r.limit = 1;
+        },
+        "c",
+        true,
+        3,
+    ),
+    (
+        |r| by(r, SortTarget::Mod, SortOrder::Descend),
+        "bca",
+        false,
+        3,
+    ),
+    // Without an order a target sorts what the limit left.
+    (
+        |r| {
+            by(r, SortTarget::Value, SortOrder::None);
+            r.limit = 1;
+        },
+        "b",
+        true,
+        3,
+    ),
+];
+
+fn by(request: &mut RangeRequest, target: SortTarget, order: SortOrder) {
+    request.set_sort_target(target);
+    request.set_sort_order(order);
+}
+
 #[test]
 fn a_range_limits_counts_filters_and_sorts_as_etcd_does() {
     let mut m = Machine::new();
     for (key, value) in [("a", "3"), ("b", "2"), ("c", "1"), ("b", "2")] {
         m.put(put(key, value)).unwrap();
     }
-    let all = range("a", "z");
-    let sorted = |target: SortTarget, order: SortOrder| RangeRequest {
-        sort_target: target.into(),
-        sort_order: order.into(),
-        ..all.clone()
-    };
-    let by_value = sorted(SortTarget::Value, SortOrder::Ascend);
-    // Request, keys, more, count.
-    let expected = [
-        (all.clone(), "abc", false, 3),
-        (
-            RangeRequest {
-                limit: 2,
-                ..all.clone()
-            },
-            "ab",
-            true,
-            3,
-        ),
-        (
-            RangeRequest {
-                limit: 3,
-                ..all.clone()
-            },
-            "abc",
-            false,
-            3,
-        ),
-        (
-            RangeRequest {
-                revision: 3,
-                ..all.clone()
-            },
-            "ab",
-            false,
-            2,
-        ),
-        (
-            RangeRequest {
-                count_only: true,
-                limit: 1,
-                ..all.clone()
-            },
-            "",
-            false,
-            3,
-        ),
-        (
-            RangeRequest {
-                min_mod_revision: 4,
-                ..all.clone()
-            },
-            "bc",
-            false,
-            3,
-        ),
-        (
-            RangeRequest {
-                max_mod_revision: 4,
-                limit: 1,
-                ..all.clone()
-            },
-            "a",
-            true,
-            3,
-        ),
-        (
-            RangeRequest {
-                min_create_revision: 3,
-                max_create_revision: 3,
-                ..all.clone()
-            },
-            "b",
-            false,
-            3,
-        ),
-        (sorted(SortTarget::Key, SortOrder::Descend), "cba", false, 3),
-        (by_value.clone(), "cba", false, 3),
-        (
-            RangeRequest {
-                limit: 1,
-                ..by_value
-            },
-            "c",
-            true,
-            3,
-        ),
-        (sorted(SortTarget::Mod, SortOrder::Descend), "bca", false, 3),
-        // Without an order a target sorts what the limit left.
-        (
-            RangeRequest {
-                limit: 1,
-                ..sorted(SortTarget::Value, SortOrder::None)
-            },
-            "b",
-            true,
-            3,
-        ),
-    ];
-    for (request, found, more, count) in expected {
+    for (ask, found, more, count) in RANGE_CASES {
+        let mut request = range("a", "z");
+        ask(&mut request);
         let answer = m.range(&request).unwrap();
-        assert_eq!(
-            (keys(&answer).as_str(), answer.more, answer.count),
-            (found, more, count),
-            "{request:?}"
-        );
-        assert_eq!(
-            answer.header.unwrap().revision,
-            5,
-            "the header has the newest revision"
-        );
+        let answered = (keys(&answer), answer.more, answer.count);
+        assert_eq!(answered, (found.to_owned(), more, count), "{request:?}");
+        let revision = answer.header.unwrap().revision;
+        assert_eq!(revision, 5, "the header has the newest revision");
     }
 }
 
@@ -471,6 +424,6 @@ fn a_read_only_transaction_is_answered_without_the_log() {
 fn an_entry_applied_twice_is_a_breach() {
     let mut m = Machine::new();
     let entry = m.entry(0, put("a", "1").into());
-    m.state.apply(&[entry.clone()]).unwrap();
+    m.state.apply(std::slice::from_ref(&entry)).unwrap();
     let _ = m.state.apply(&[entry]);
 }

@@ -124,6 +124,7 @@ fn a_restart_in_the_middle_of_a_restore_finds_an_empty_state() {
     for piece in pieces {
         m.state.restore_chunk(piece).unwrap();
         assert_eq!(m.state.applied(), Position::START);
+        assert_eq!(m.range(&range("k1", "")), Err(EtcdError::NotApplied));
     }
     m.reopen();
     assert_eq!((m.revision(), m.state.applied()), (1, Position::START));
