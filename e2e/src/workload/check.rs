@@ -76,20 +76,32 @@ pub async fn read_back(target: &Target, prefix: &str) -> Result<BTreeMap<String,
             .quick_client()
             .await
             .map_err(|error| error.to_string())?;
-        pages(&mut client, prefix)
-            .await
-            .map_err(|error| error.to_string())
+        let options = GetOptions::new();
+        let read = pages(&mut client, prefix, &options).await;
+        read.map_err(|error| error.to_string())
     })
     .await
 }
 
-async fn pages(client: &mut Client, prefix: &str) -> Result<BTreeMap<String, Stored>> {
+/// Reads every key below a prefix as one node has it, be it behind or not.
+pub async fn read_back_locally(target: &Target, prefix: &str) -> Result<BTreeMap<String, Stored>> {
+    let mut client = target.quick_client().await?;
+    let options = GetOptions::new().with_serializable();
+    pages(&mut client, prefix, &options).await
+}
+
+async fn pages(
+    client: &mut Client,
+    prefix: &str,
+    options: &GetOptions,
+) -> Result<BTreeMap<String, Stored>> {
     let mut found = BTreeMap::new();
     let mut from = prefix.to_owned();
     let mut revision = 0;
     let end = format!("{}{}", &prefix[..prefix.len() - 1], '0');
     loop {
-        let options = GetOptions::new()
+        let options = options
+            .clone()
             .with_range(end.as_str())
             .with_limit(READ_PAGE_KEYS)
             .with_revision(revision);

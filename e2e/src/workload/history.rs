@@ -119,6 +119,13 @@ impl Shared {
         self.change(|history| history.acknowledged())
     }
 
+    pub(super) fn last_acknowledged_us(&self) -> i64 {
+        self.change(|history| {
+            let last = history.puts.iter().rev().find(|put| put.revision.is_some());
+            last.map_or(0, |put| put.ended_us)
+        })
+    }
+
     pub(super) fn last_seen(&self) -> i64 {
         self.change(|history| history.seen.last().map_or(0, |seen| seen.revision))
     }

@@ -18,7 +18,7 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use self::check::{Stored, Verdict, compare, read_back};
+pub use self::check::{Stored, Verdict, compare, read_back, read_back_locally};
 pub use self::client::{Target, Tls};
 pub use self::helper::{Helper, Place, Said};
 pub use self::history::{Gap, History, Put, Seen, now_us};
@@ -103,6 +103,11 @@ impl Workload {
     /// How many writes have been acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.history.acknowledged()
+    }
+
+    /// When the last acknowledgement came, in microseconds since 1970; 0 before the first.
+    pub fn last_acknowledged_us(&self) -> i64 {
+        self.history.last_acknowledged_us()
     }
 
     /// Waits for that many more acknowledged writes.

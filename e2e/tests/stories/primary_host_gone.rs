@@ -1,3 +1,24 @@
-pub async fn run(_stage: &crate::Stage) -> standby_e2e::error::Result<()> {
-    Ok(())
+//! The whole host of the primary vanishes: no last words, no closed connection. The standby takes
+//! over, and when the host is back its node follows.
+
+use standby_e2e::error::{Result, ensure};
+use standby_e2e::failover::{self, Fault};
+use standby_e2e::product::Product;
+use standby_e2e::workload::{Plan, Workload};
+
+use crate::Stage;
+
+pub async fn run(stage: &Stage) -> Result<()> {
+    let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
+    let workload = Workload::start(Plan::new(product.target().await?, "w")).await?;
+
+    let (figures, _) = failover::measure(&product, &workload, Fault::PrimaryHostGone).await?;
+    eprintln!("{}", failover::timeline(&figures));
+    ensure(figures.from != figures.to, || {
+        format!("{} stayed primary", figures.from)
+    })?;
+
+    failover::heal(&product, &figures).await?;
+    let (_, verdict) = workload.finish().await?;
+    ensure(verdict.is_clean(), || format!("{:?}", verdict.examples))
 }
