@@ -1,6 +1,8 @@
 //! The client port as clients see it: HTTP and gRPC on one listener, TLS that rotates, health, and how
 //! connections end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::net::Ipv4Addr;
@@ -31,7 +33,11 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 async fn connect(server: &LocalServer) -> Channel {
-    Channel::from_shared(server.url.clone()).unwrap().connect().await.unwrap()
+    Channel::from_shared(server.url.clone())
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
 }
 
 async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> String {
@@ -43,12 +49,22 @@ async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Str
 }
 
 async fn tcp(url: &str) -> TcpStream {
-    TcpStream::connect(url.trim_start_matches("http://")).await.unwrap()
+    TcpStream::connect(url.trim_start_matches("http://"))
+        .await
+        .unwrap()
 }
 
-async fn watch(channel: Channel, metadata: Option<&'static str>) -> tonic::Result<Streaming<WatchResponse>> {
-    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
-    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+async fn watch(
+    channel: Channel,
+    metadata: Option<&'static str>,
+) -> tonic::Result<Streaming<WatchResponse>> {
+    let create = WatchCreateRequest {
+        key: "a".into(),
+        ..WatchCreateRequest::default()
+    };
+    let create = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
     // The client asks once and goes on listening.
     let requests = tokio_stream::once(create).chain(tokio_stream::pending());
     let mut request = Request::new(requests);
@@ -59,7 +75,10 @@ async fn watch(channel: Channel, metadata: Option<&'static str>) -> tonic::Resul
 }
 
 fn put(key: &str) -> PutRequest {
-    PutRequest { key: key.to_owned().into(), ..PutRequest::default() }
+    PutRequest {
+        key: key.to_owned().into(),
+        ..PutRequest::default()
+    }
 }
 
 #[tokio::test]
@@ -73,7 +92,10 @@ async fn http_and_grpc_share_the_plain_port() {
     let mut kv = KvClient::new(connect(&server).await);
     kv.put(put("a")).await.unwrap();
     let answer = get(tcp(&server.url).await, "/metrics").await;
-    assert!(answer.contains("etcd_debugging_mvcc_watcher_total 0"), "{answer}");
+    assert!(
+        answer.contains("etcd_debugging_mvcc_watcher_total 0"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -86,7 +108,11 @@ async fn a_call_that_is_not_served_is_unimplemented_and_named() {
     let request = Request::new(RangeRequest::default());
     let status = grpc.unary(request, path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("/v3lockpb.Lock/Lock"), "{}", status.message());
+    assert!(
+        status.message().contains("/v3lockpb.Lock/Lock"),
+        "{}",
+        status.message()
+    );
 }
 
 /// A certificate for localhost, and the server's and a client's settings for it.
@@ -110,10 +136,14 @@ async fn tls(
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, tcp(url).await).await
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp(url).await)
+        .await
 }
 
 #[tokio::test]
@@ -129,10 +159,13 @@ async fn tls_offers_both_protocols_and_uses_a_new_certificate_from_the_next_conn
     let shutdown = CancellationToken::new();
     let port = standby_etcd::server::ClientServer::new(standby_etcd::server::Lifetimes::default());
     let service = tower::service_fn(async |_| {
-        Ok(http::Response::new(tonic::body::Body::new("hello".to_owned())))
+        Ok(http::Response::new(tonic::body::Body::new(
+            "hello".to_owned(),
+        )))
     });
     let until = shutdown.clone();
-    let serving = tokio::spawn(async move { port.serve(listener, Some(source), service, until).await });
+    let serving =
+        tokio::spawn(async move { port.serve(listener, Some(source), service, until).await });
 
     for protocol in ALPN_PROTOCOLS {
         let stream = tls(&url, &first, protocol).await.unwrap();
@@ -143,7 +176,10 @@ async fn tls_offers_both_protocols_and_uses_a_new_certificate_from_the_next_conn
 
     let (second, config) = certificate();
     *current.lock() = config;
-    assert!(tls(&url, &first, b"h2").await.is_err(), "the old certificate is still served");
+    assert!(
+        tls(&url, &first, b"h2").await.is_err(),
+        "the old certificate is still served"
+    );
     tls(&url, &second, b"h2").await.unwrap();
     shutdown.cancel();
     serving.await.unwrap();
@@ -170,22 +206,35 @@ async fn the_loss_of_the_role_ends_connections_and_streams_and_new_ones_are_serv
 async fn who_needs_a_leader_is_refused_without_one_and_others_watch_on() {
     let server = LocalServer::start().await;
     server.replication.become_role(Role::Follower, false);
-    let status = watch(connect(&server).await, Some("hasleader")).await.unwrap_err();
-    assert_eq!((status.code(), status.message()), (Code::Unavailable, "etcdserver: no leader"));
+    let status = watch(connect(&server).await, Some("hasleader"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::Unavailable, "etcdserver: no leader")
+    );
     let mut stream = watch(connect(&server).await, None).await.unwrap();
     assert!(stream.message().await.unwrap().unwrap().created);
     server.replication.become_role(Role::Follower, true);
-    watch(connect(&server).await, Some("hasleader")).await.unwrap();
+    watch(connect(&server).await, Some("hasleader"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn grpc_health_follows_the_role() {
     let server = LocalServer::start().await;
     let mut health = HealthClient::new(connect(&server).await);
-    let request = HealthCheckRequest { service: String::new() };
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
     let mut seen = health.watch(request).await.unwrap().into_inner();
     let mut expect = async |status: ServingStatus| {
-        let expected = if status == ServingStatus::Serving { 1 } else { 2 };
+        let expected = if status == ServingStatus::Serving {
+            1
+        } else {
+            2
+        };
         while seen.message().await.unwrap().unwrap().status != expected {}
     };
     expect(ServingStatus::Serving).await;
@@ -198,11 +247,23 @@ async fn grpc_health_follows_the_role() {
 #[tokio::test]
 async fn a_client_that_closes_its_half_goes_on_listening() {
     let server = LocalServer::start().await;
-    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
-    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let create = WatchCreateRequest {
+        key: "a".into(),
+        ..WatchCreateRequest::default()
+    };
+    let create = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
     let mut client = WatchClient::new(connect(&server).await);
-    let mut stream = client.watch(tokio_stream::once(create)).await.unwrap().into_inner();
+    let mut stream = client
+        .watch(tokio_stream::once(create))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(stream.message().await.unwrap().unwrap().created);
-    KvClient::new(connect(&server).await).put(put("a")).await.unwrap();
+    KvClient::new(connect(&server).await)
+        .put(put("a"))
+        .await
+        .unwrap();
     assert_eq!(stream.message().await.unwrap().unwrap().events.len(), 1);
 }

@@ -55,7 +55,13 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
     pub fn new(node: Node<R>, hub: WatchHub, options: ServerOptions) -> Self {
         let lifetimes = Lifetimes::default();
         let connections = ClientServer::new(lifetimes.clone());
-        Self { node, hub, options, connections, lifetimes }
+        Self {
+            node,
+            hub,
+            options,
+            connections,
+            lifetimes,
+        }
     }
 
     /// Serves the client port on every listener until `shutdown`; returns once all connections are
@@ -76,7 +82,8 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
         beside.spawn(follow_role);
         beside.spawn(self.node.clone().run_leases());
         let serving = listeners.into_iter().map(|listener| {
-            self.connections.serve(listener, tls.clone(), service.clone(), shutdown.clone())
+            self.connections
+                .serve(listener, tls.clone(), service.clone(), shutdown.clone())
         });
         futures::future::join_all(serving).await;
         beside.shutdown().await;
@@ -93,12 +100,8 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
         &self,
         health: tonic_health::pb::health_server::HealthServer<H>,
     ) -> Result<
-        impl Service<
-            Request<Incoming>,
-            Response = Response<Body>,
-            Error = Infallible,
-            Future: Send,
-        > + Clone
+        impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
         + Send
         + 'static,
         prometheus::Error,
@@ -108,7 +111,11 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
         let kv = KvService::new(node.clone());
         let alarmed = node.clone();
         let alarms = Arc::new(move || {
-            if alarmed.is_out_of_space() { vec!["NOSPACE"] } else { Vec::new() }
+            if alarmed.is_out_of_space() {
+                vec!["NOSPACE"]
+            } else {
+                Vec::new()
+            }
         });
         let headers = node.clone();
         let header: HeaderSource = Arc::new(move || headers.header(0));

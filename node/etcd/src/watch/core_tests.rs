@@ -9,7 +9,11 @@ use crate::pb::mvccpb::Event;
 use std::sync::Arc;
 
 fn request(key: &'static str, end: &'static str) -> WatchCreateRequest {
-    WatchCreateRequest { key: key.into(), range_end: end.into(), ..WatchCreateRequest::default() }
+    WatchCreateRequest {
+        key: key.into(),
+        range_end: end.into(),
+        ..WatchCreateRequest::default()
+    }
 }
 
 #[test]
@@ -32,7 +36,10 @@ fn a_watch_from_the_past_gets_history_and_then_what_comes() {
     world.create("a", "c", 3);
     // What comes while history is not yet read is read too, once.
     world.apply("a");
-    assert_eq!(world.said(), ["0 created @6", "0 b:3 a:4 b:4 @4", "0 -a:5 a:7 @7"]);
+    assert_eq!(
+        world.said(),
+        ["0 created @6", "0 b:3 a:4 b:4 @4", "0 -a:5 a:7 @7"]
+    );
     world.apply("b");
     assert_eq!(world.said(), ["0 b:8 @8"]);
 }
@@ -58,11 +65,17 @@ fn a_watch_from_the_future_gets_nothing_before_not_even_progress() {
 #[test]
 fn ids_are_chosen_from_zero_up_around_those_that_are_taken() {
     let mut world = World::new();
-    world.create_as(WatchCreateRequest { watch_id: 1, ..request("a", "") });
+    world.create_as(WatchCreateRequest {
+        watch_id: 1,
+        ..request("a", "")
+    });
     for _ in 0..2 {
         world.create("a", "", 0);
     }
-    world.create_as(WatchCreateRequest { watch_id: 2, ..request("a", "") });
+    world.create_as(WatchCreateRequest {
+        watch_id: 2,
+        ..request("a", "")
+    });
     world.core.cancel(world.stream, 0);
     world.core.cancel(world.stream, 0);
     world.create("a", "", 0);
@@ -85,7 +98,10 @@ fn a_create_that_cannot_be_is_refused_in_etcd_s_words() {
         (request("b", "a"), "mvcc: watcher range is empty"),
         (request("b", "b"), "mvcc: watcher range is empty"),
         (
-            WatchCreateRequest { start_revision: -1, ..request("b", "a") },
+            WatchCreateRequest {
+                start_revision: -1,
+                ..request("b", "a")
+            },
             "etcdserver: mvcc: required revision has been compacted",
         ),
     ];
@@ -107,7 +123,12 @@ fn a_watch_below_the_compacted_revision_ends_and_its_id_stays_taken_until_the_ca
     world.create("a", "", 4);
     assert_eq!(
         world.said(),
-        ["0 created @5", "1 created @5", "0 compacted 4 @0", "1 a:4 a:5 @5"]
+        [
+            "0 created @5",
+            "1 created @5",
+            "0 compacted 4 @0",
+            "1 a:4 a:5 @5"
+        ]
     );
     world.create("a", "", 0);
     world.core.cancel(world.stream, 0);
@@ -122,7 +143,11 @@ fn filters_leave_out_and_a_watch_with_nothing_left_gets_no_response() {
     let mut world = World::new();
     for (id, filter) in [(7, FilterType::Noput), (8, FilterType::Nodelete)] {
         let filters = vec![filter.into()];
-        world.create_as(WatchCreateRequest { watch_id: id, filters, ..request("a", "z") });
+        world.create_as(WatchCreateRequest {
+            watch_id: id,
+            filters,
+            ..request("a", "z")
+        });
     }
     world.said();
     world.apply("a");
@@ -135,7 +160,10 @@ fn filters_leave_out_and_a_watch_with_nothing_left_gets_no_response() {
 fn progress_of_the_stream_is_told_only_when_every_watch_is_synced() {
     let mut world = World::new();
     world.core.progress(world.stream);
-    assert!(world.said().is_empty(), "a stream without watches has no progress");
+    assert!(
+        world.said().is_empty(),
+        "a stream without watches has no progress"
+    );
     world.apply("a");
     world.create("a", "", 0);
     world.create("b", "", 2);
@@ -149,7 +177,10 @@ fn progress_of_the_stream_is_told_only_when_every_watch_is_synced() {
 #[test]
 fn notifications_go_to_those_who_asked_and_had_no_event_since_the_last() {
     let mut world = World::new();
-    world.create_as(WatchCreateRequest { progress_notify: true, ..request("a", "") });
+    world.create_as(WatchCreateRequest {
+        progress_notify: true,
+        ..request("a", "")
+    });
     world.create("a", "", 0);
     world.core.tick(world.stream);
     world.apply("a");
@@ -182,13 +213,27 @@ fn nothing_follows_a_cancel() {
 fn a_cancel_while_history_is_read_brings_none_of_it_not_even_to_a_new_watch_of_the_id() {
     let mut world = World::new();
     world.apply("a");
-    world.create_as(WatchCreateRequest { watch_id: 5, start_revision: 2, ..request("a", "") });
+    world.create_as(WatchCreateRequest {
+        watch_id: 5,
+        start_revision: 2,
+        ..request("a", "")
+    });
     let plan = world.core.plan(world.stream).unwrap();
     world.core.cancel(world.stream, 5);
-    world.create_as(WatchCreateRequest { watch_id: 5, start_revision: 0, ..request("a", "") });
-    let chunk = world.history.read(plan.from, plan.to, &|key| plan.want(key), 10).unwrap();
+    world.create_as(WatchCreateRequest {
+        watch_id: 5,
+        start_revision: 0,
+        ..request("a", "")
+    });
+    let chunk = world
+        .history
+        .read(plan.from, plan.to, &|key| plan.want(key), 10)
+        .unwrap();
     world.core.caught_up(plan, Ok(chunk));
-    assert_eq!(world.said(), ["5 created @2", "5 canceled @2", "5 created @2"]);
+    assert_eq!(
+        world.said(),
+        ["5 created @2", "5 canceled @2", "5 created @2"]
+    );
 }
 
 #[test]
@@ -206,7 +251,11 @@ fn a_slow_watcher_goes_back_to_history_and_misses_nothing() {
         world.apply(keys);
     }
     world.core.progress(world.stream);
-    let events: usize = world.said().iter().map(|line| line.matches("a:").count()).sum();
+    let events: usize = world
+        .said()
+        .iter()
+        .map(|line| line.matches("a:").count())
+        .sum();
     assert_eq!(events, revisions + 10);
     assert_eq!(world.core.counts().lagging, 0);
     world.core.progress(world.stream);
@@ -238,10 +287,22 @@ fn after_a_snapshot_watches_read_what_lies_between() {
     world.apply("a");
     for revision in 4..=6 {
         let events = vec![put("a", revision)];
-        world.history.revisions.push(super::RevisionEvents { revision, events });
+        world
+            .history
+            .revisions
+            .push(super::RevisionEvents { revision, events });
     }
     world.core.restored(6, &mut Vec::new());
-    assert_eq!(world.said(), ["0 a:3 @3", "0 a:4 a:5 @5", "1 a:5 @5", "0 a:6 @6", "1 a:6 @6"]);
+    assert_eq!(
+        world.said(),
+        [
+            "0 a:3 @3",
+            "0 a:4 a:5 @5",
+            "1 a:5 @5",
+            "0 a:6 @6",
+            "1 a:6 @6"
+        ]
+    );
     assert_eq!(world.core.counts().lagging, 0);
 }
 
@@ -263,11 +324,17 @@ fn a_nearly_full_queue_reads_no_history() {
     while world.core.counts().lagging == 0 {
         world.apply("a");
     }
-    assert!(!world.read(1), "the queue holds more than {WATCH_QUEUE_LOW_BYTES} bytes");
+    assert!(
+        !world.read(1),
+        "the queue holds more than {WATCH_QUEUE_LOW_BYTES} bytes"
+    );
 }
 
 fn response(events: Vec<Event>) -> WatchResponse {
-    let shape = Shape { prev_kv: false, fragment: true };
+    let shape = Shape {
+        prev_kv: false,
+        fragment: true,
+    };
     let events = events.into_iter().map(Arc::new).collect();
     Item::plain(3, 9, Said::Events(shape, events)).into_response(ResponseHeader::default())
 }
@@ -278,10 +345,17 @@ fn a_large_response_is_cut_between_events_and_only_its_last_piece_says_so() {
     for limit in [1, 50, 100, 10_000] {
         let pieces = fragments(whole.clone(), limit);
         let (last, others) = pieces.split_last().unwrap();
-        assert!(!last.fragment && others.iter().all(|piece| piece.fragment), "limit {limit}");
+        assert!(
+            !last.fragment && others.iter().all(|piece| piece.fragment),
+            "limit {limit}"
+        );
         let joined: Vec<i64> = pieces.iter().flat_map(revisions).collect();
         assert_eq!(joined, revisions(&whole), "limit {limit}");
-        assert!(pieces.iter().all(|piece| !piece.events.is_empty() && piece.watch_id == 3));
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| !piece.events.is_empty() && piece.watch_id == 3)
+        );
         if limit == 1 {
             assert_eq!(pieces.len(), 8, "an event is never cut");
         }
@@ -292,9 +366,16 @@ fn a_large_response_is_cut_between_events_and_only_its_last_piece_says_so() {
 fn previous_versions_go_only_to_those_who_asked_and_never_with_a_creation() {
     let mut created = put("a", 4);
     created.kv.as_mut().unwrap().create_revision = 4;
-    let cases = [(put("a", 4), false, false), (put("a", 4), true, true), (created, true, false)];
+    let cases = [
+        (put("a", 4), false, false),
+        (put("a", 4), true, true),
+        (created, true, false),
+    ];
     for (event, asked, expected) in cases {
-        let shape = Shape { prev_kv: asked, fragment: false };
+        let shape = Shape {
+            prev_kv: asked,
+            fragment: false,
+        };
         let item = Item::plain(0, 4, Said::Events(shape, vec![Arc::new(event)]));
         let response = item.into_response(ResponseHeader::default());
         assert_eq!(response.events[0].prev_kv.is_some(), expected);

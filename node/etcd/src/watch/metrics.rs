@@ -25,7 +25,10 @@ pub fn register_metrics(hub: &WatchHub, registry: &Registry) -> Result<(), prome
             "etcd_debugging_mvcc_watch_stream_total",
             "Total number of watch streams.",
         )?,
-        watchers: IntGauge::new("etcd_debugging_mvcc_watcher_total", "Total number of watchers.")?,
+        watchers: IntGauge::new(
+            "etcd_debugging_mvcc_watcher_total",
+            "Total number of watchers.",
+        )?,
         slow: IntGauge::new(
             "etcd_debugging_mvcc_slow_watcher_total",
             "Total number of unsynced slow watchers.",
@@ -35,7 +38,10 @@ pub fn register_metrics(hub: &WatchHub, registry: &Registry) -> Result<(), prome
 
 impl Collector for WatchMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        [&self.streams, &self.watchers, &self.slow].into_iter().flat_map(Collector::desc).collect()
+        [&self.streams, &self.watchers, &self.slow]
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -48,6 +54,9 @@ impl Collector for WatchMetrics {
         for (gauge, count) in shown {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        shown.iter().flat_map(|(gauge, _)| gauge.collect()).collect()
+        shown
+            .iter()
+            .flat_map(|(gauge, _)| gauge.collect())
+            .collect()
     }
 }

@@ -15,7 +15,12 @@ use crate::pb::mvccpb::event::EventType;
 #[derive(Clone, Debug)]
 enum Step {
     Apply(Vec<(u8, bool)>),
-    Create { key: u8, span: u8, back: i64, filter: Option<bool> },
+    Create {
+        key: u8,
+        span: u8,
+        back: i64,
+        filter: Option<bool>,
+    },
     Cancel(i64),
     Take(usize),
     Read(usize),
@@ -60,7 +65,11 @@ impl Expected {
             "\0" => key >= first,
             end => key >= first && key < end,
         };
-        let filter = if is_put { FilterType::Noput } else { FilterType::Nodelete };
+        let filter = if is_put {
+            FilterType::Noput
+        } else {
+            FilterType::Nodelete
+        };
         inside && !self.request.filters.contains(&filter.into())
     }
 }
@@ -75,11 +84,18 @@ struct Trial {
 
 impl Trial {
     fn new() -> Self {
-        Self { world: World::new(), watches: Vec::new(), names: BTreeMap::new(), asked: Vec::new() }
+        Self {
+            world: World::new(),
+            watches: Vec::new(),
+            names: BTreeMap::new(),
+            asked: Vec::new(),
+        }
     }
 
     fn take(&mut self) -> Result<bool, TestCaseError> {
-        let Some(item) = self.world.core.take(self.world.stream) else { return Ok(false) };
+        let Some(item) = self.world.core.take(self.world.stream) else {
+            return Ok(false);
+        };
         match &item.said {
             Said::Created => {
                 let request = self.asked.remove(0);
@@ -118,7 +134,9 @@ impl Trial {
                     let kv = event.kv.as_ref().unwrap();
                     prop_assert!(kv.mod_revision > watch.told, "told before that it had come");
                     let key = String::from_utf8(kv.key.to_vec()).unwrap();
-                    watch.seen.push((kv.mod_revision, key, event.r#type == EventType::Put as i32));
+                    watch
+                        .seen
+                        .push((kv.mod_revision, key, event.r#type == EventType::Put as i32));
                 }
                 // A response holds whole revisions: nothing of these comes again.
                 watch.told = item.revision;
@@ -134,9 +152,20 @@ impl Trial {
             1 => "\0".to_owned(),
             span => name(key.saturating_add(span)),
         };
-        let start_revision = if back == 0 { 0 } else { (revision - back).max(0) };
+        let start_revision = if back == 0 {
+            0
+        } else {
+            (revision - back).max(0)
+        };
         let filters = filter
-            .map(|puts| if puts { FilterType::Noput } else { FilterType::Nodelete }.into())
+            .map(|puts| {
+                if puts {
+                    FilterType::Noput
+                } else {
+                    FilterType::Nodelete
+                }
+                .into()
+            })
             .into_iter()
             .collect();
         let request = WatchCreateRequest {
@@ -156,13 +185,24 @@ impl Trial {
             Step::Apply(changes) => {
                 let mut keys: Vec<String> = changes
                     .iter()
-                    .map(|(key, is_put)| if *is_put { name(*key) } else { format!("-{}", name(*key)) })
+                    .map(|(key, is_put)| {
+                        if *is_put {
+                            name(*key)
+                        } else {
+                            format!("-{}", name(*key))
+                        }
+                    })
                     .collect();
                 keys.sort_by_key(|key| key.trim_start_matches('-').to_owned());
                 keys.dedup_by_key(|key| key.trim_start_matches('-').to_owned());
                 self.world.apply(&keys.join(" "));
             }
-            Step::Create { key, span, back, filter } => self.create(key, span, back, filter),
+            Step::Create {
+                key,
+                span,
+                back,
+                filter,
+            } => self.create(key, span, back, filter),
             Step::Cancel(watch_id) => self.world.core.cancel(self.world.stream, watch_id),
             Step::Take(items) => {
                 for _ in 0..items {
@@ -208,7 +248,10 @@ impl Trial {
                 prop_assert_eq!(&watch.seen, &all);
             }
             let promised = all.iter().filter(|event| event.0 <= watch.told).count();
-            prop_assert!(watch.seen.len() >= promised, "progress promised more than came");
+            prop_assert!(
+                watch.seen.len() >= promised,
+                "progress promised more than came"
+            );
         }
         Ok(())
     }

@@ -128,8 +128,15 @@ fn shaped(event: &Event, shape: Shape) -> Event {
     // A transaction may delete a key and put it again (etcd does not see that they meet when the
     // deletion has no upper end): that put creates, whatever was there before the revision.
     let creates = event.r#type == EventType::Put as i32
-        && event.kv.as_ref().is_some_and(|kv| kv.create_revision == kv.mod_revision);
-    let prev_kv = event.prev_kv.as_ref().filter(|_| shape.prev_kv && !creates).cloned();
+        && event
+            .kv
+            .as_ref()
+            .is_some_and(|kv| kv.create_revision == kv.mod_revision);
+    let prev_kv = event
+        .prev_kv
+        .as_ref()
+        .filter(|_| shape.prev_kv && !creates)
+        .cloned();
     Event {
         r#type: event.r#type,
         kv: event.kv.clone(),

@@ -21,7 +21,11 @@ pub fn put(key: &str, revision: i64) -> Event {
         value: Bytes::from(mod_revision.to_string()),
         ..KeyValue::default()
     };
-    Event { r#type: EventType::Put.into(), kv: Some(kv(revision)), prev_kv: Some(kv(1)) }
+    Event {
+        r#type: EventType::Put.into(),
+        kv: Some(kv(revision)),
+        prev_kv: Some(kv(1)),
+    }
 }
 
 /// A deletion of `key` at `revision`.
@@ -48,11 +52,20 @@ impl MemoryHistory {
         limit_events: usize,
     ) -> Result<HistoryChunk, HistoryError> {
         if from < self.compacted {
-            return Err(HistoryError::Compacted { compacted: self.compacted });
+            return Err(HistoryError::Compacted {
+                compacted: self.compacted,
+            });
         }
-        let mut chunk = HistoryChunk { revisions: Vec::new(), covered: to };
+        let mut chunk = HistoryChunk {
+            revisions: Vec::new(),
+            covered: to,
+        };
         let mut gathered = 0;
-        for past in self.revisions.iter().filter(|past| (from..=to).contains(&past.revision)) {
+        for past in self
+            .revisions
+            .iter()
+            .filter(|past| (from..=to).contains(&past.revision))
+        {
             if gathered >= limit_events {
                 chunk.covered = past.revision - 1;
                 break;
@@ -61,7 +74,10 @@ impl MemoryHistory {
             let events: Vec<Event> = past.events.iter().filter(wanted).cloned().collect();
             gathered += events.len();
             if !events.is_empty() {
-                chunk.revisions.push(RevisionEvents { revision: past.revision, events });
+                chunk.revisions.push(RevisionEvents {
+                    revision: past.revision,
+                    events,
+                });
             }
         }
         Ok(chunk)
@@ -80,7 +96,11 @@ impl World {
     pub fn new() -> Self {
         let mut core = WatchCore::new(1);
         let stream = core.open();
-        Self { core, stream, history: MemoryHistory::default() }
+        Self {
+            core,
+            stream,
+            history: MemoryHistory::default(),
+        }
     }
 
     /// Applies the next revision with these keys put; `-key` deletes.
@@ -115,7 +135,9 @@ impl World {
 
     /// Reads history once, if the stream wants to.
     pub fn read(&mut self, limit_events: usize) -> bool {
-        let Some(plan) = self.core.plan(self.stream) else { return false };
+        let Some(plan) = self.core.plan(self.stream) else {
+            return false;
+        };
         let want = |key: &Bytes| plan.want(key);
         let read = self.history.read(plan.from, plan.to, &want, limit_events);
         self.core.caught_up(plan, read);
@@ -153,11 +175,23 @@ fn line(item: &Item) -> String {
 
 fn short(event: &Arc<Event>) -> String {
     let kv = event.kv.as_ref().unwrap();
-    let sign = if event.r#type == i32::from(EventType::Delete) { "-" } else { "" };
-    format!("{sign}{}:{}", std::str::from_utf8(&kv.key).unwrap(), kv.mod_revision)
+    let sign = if event.r#type == i32::from(EventType::Delete) {
+        "-"
+    } else {
+        ""
+    };
+    format!(
+        "{sign}{}:{}",
+        std::str::from_utf8(&kv.key).unwrap(),
+        kv.mod_revision
+    )
 }
 
 /// The revisions of a response's events.
 pub fn revisions(response: &WatchResponse) -> Vec<i64> {
-    response.events.iter().map(|event| event.kv.as_ref().unwrap().mod_revision).collect()
+    response
+        .events
+        .iter()
+        .map(|event| event.kv.as_ref().unwrap().mod_revision)
+        .collect()
 }

@@ -31,7 +31,9 @@ const SETTLE_EVERY: usize = 50;
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={text} is no number")),
         Err(_) => default,
     }
 }
@@ -46,12 +48,21 @@ async fn fresh() -> Servers {
     let ours = LocalServer::start().await;
     let real = RealEtcd::start().await;
     let pair = Pair::connect(&real.url, &ours.url, STREAMS).await;
-    Servers { _real: real, _ours: ours, pair }
+    Servers {
+        _real: real,
+        _ours: ours,
+        pair,
+    }
 }
 
 fn fail(done: &[Op], what: &str, difference: &Difference) -> ! {
     let lines: Vec<String> = done.iter().map(Op::line).collect();
-    panic!("{what}: these {} steps\n{}\nend with\n{}", lines.len(), lines.join("\n"), difference.0);
+    panic!(
+        "{what}: these {} steps\n{}\nend with\n{}",
+        lines.len(),
+        lines.join("\n"),
+        difference.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +98,10 @@ async fn sequences_that_once_differed_no_longer_do() {
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .expect("the folder of regressions")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
         .collect();
     files.sort();
     for file in files {

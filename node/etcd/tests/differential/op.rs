@@ -241,7 +241,11 @@ impl Txn {
     pub fn request(&self, lease: LeaseName<'_>) -> pb::TxnRequest {
         let ops = |ops: &[TxnOp]| ops.iter().map(|op| op.request(lease)).collect();
         pb::TxnRequest {
-            compare: self.compare.iter().map(|compare| compare.request(lease)).collect(),
+            compare: self
+                .compare
+                .iter()
+                .map(|compare| compare.request(lease))
+                .collect(),
             success: ops(&self.success),
             failure: ops(&self.failure),
         }

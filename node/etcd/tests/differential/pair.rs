@@ -45,7 +45,9 @@ impl Pair {
         let mut real = System::connect(real, streams).await;
         let probe = real.open_stream().await;
         let ours = System::connect(ours, streams).await;
-        let asked = (0..streams).map(|stream| ((stream, MARKER_WATCH), vec![false])).collect();
+        let asked = (0..streams)
+            .map(|stream| ((stream, MARKER_WATCH), vec![false]))
+            .collect();
         Self {
             real,
             ours,
@@ -89,7 +91,10 @@ impl Pair {
         let real = self.real.perform(op).await;
         let ours = self.ours.perform(op).await;
         if real != ours {
-            return Err(Difference(format!("etcd answers\n{}\nbut we answer\n{}", real.text, ours.text)));
+            return Err(Difference(format!(
+                "etcd answers\n{}\nbut we answer\n{}",
+                real.text, ours.text
+            )));
         }
         self.revision = self.revision.max(real.revision);
         Ok(real)
@@ -97,7 +102,9 @@ impl Pair {
 
     async fn create(&mut self, stream: usize, watch: &Watch) -> Result<(), Difference> {
         for system in [&self.real, &self.ours] {
-            system.streams[stream].send(RequestUnion::CreateRequest(watch.request())).await;
+            system.streams[stream]
+                .send(RequestUnion::CreateRequest(watch.request()))
+                .await;
         }
         self.next_control(stream).await?;
         self.late |= watch.start != 0;
@@ -108,7 +115,10 @@ impl Pair {
             if watch.prev_kv && watch.start != 0 && watch.start <= self.compacted + 1 {
                 self.unreadable.extend(watch.start..=self.compacted);
             }
-            self.asked.entry((stream, control.watch_id)).or_default().push(watch.prev_kv);
+            self.asked
+                .entry((stream, control.watch_id))
+                .or_default()
+                .push(watch.prev_kv);
             self.watches[stream].insert(control.watch_id, watch.clone());
         }
         Ok(())
@@ -117,7 +127,9 @@ impl Pair {
     async fn cancel(&mut self, stream: usize, watch_id: i64) -> Result<(), Difference> {
         let request = WatchCancelRequest { watch_id };
         for system in [&self.real, &self.ours] {
-            system.streams[stream].send(RequestUnion::CancelRequest(request)).await;
+            system.streams[stream]
+                .send(RequestUnion::CancelRequest(request))
+                .await;
         }
         if self.watches[stream].remove(&watch_id).is_some() {
             self.next_control(stream).await?;
@@ -132,7 +144,9 @@ impl Pair {
         let expected = self.controls[stream];
         for system in [&mut self.real, &mut self.ours] {
             let stream = &mut system.streams[stream];
-            stream.until("an answer", |log| log.controls.len() >= expected).await;
+            stream
+                .until("an answer", |log| log.controls.len() >= expected)
+                .await;
         }
         self.compare_controls(stream)
     }
@@ -144,14 +158,17 @@ impl Pair {
             return Ok(());
         }
         let (real, ours) = (real.last(), ours.last());
-        Err(Difference(format!("stream {stream}: etcd says\n{real:#?}\nbut we say\n{ours:#?}")))
+        Err(Difference(format!(
+            "stream {stream}: etcd says\n{real:#?}\nbut we say\n{ours:#?}"
+        )))
     }
 
     /// Asks both for progress until etcd, and we, answer, or checks that neither does.
     async fn progress(&mut self, stream: usize) -> Result<(), Difference> {
         let ended = self.has_ended(stream);
-        let begun =
-            self.watches[stream].values().all(|watch| watch.start <= self.revision);
+        let begun = self.watches[stream]
+            .values()
+            .all(|watch| watch.start <= self.revision);
         if ended {
             // etcd then never answers again on this stream; we do.
             return Ok(());
@@ -164,8 +181,9 @@ impl Pair {
             for _ in 0..PROGRESS_ATTEMPTS {
                 let request = RequestUnion::ProgressRequest(WatchProgressRequest {});
                 open.send(request).await;
-                answered =
-                    open.try_until(PROGRESS_AGAIN, |log| log.progress.len() > had).await;
+                answered = open
+                    .try_until(PROGRESS_AGAIN, |log| log.progress.len() > had)
+                    .await;
                 if answered || !begun {
                     break;
                 }
@@ -184,12 +202,17 @@ impl Pair {
     fn has_ended(&self, stream: usize) -> bool {
         let log = self.real.streams[stream].log.borrow();
         let last = |id: &i64| log.watches.get(id).and_then(|all| all.last());
-        self.watches[stream].keys().any(|id| last(id).is_some_and(|seen| seen.compacted.is_some()))
+        self.watches[stream]
+            .keys()
+            .any(|id| last(id).is_some_and(|seen| seen.compacted.is_some()))
     }
 
     /// Waits until everything came on both, and compares it.
     pub async fn settle(&mut self) -> Result<(), Difference> {
-        let marker = Put { key: MARKER.to_owned(), ..Put::default() };
+        let marker = Put {
+            key: MARKER.to_owned(),
+            ..Put::default()
+        };
         let revision = self.both(&Op::Put(marker)).await?.revision;
         if std::mem::take(&mut self.late) {
             self.until_synced(revision).await;
@@ -208,16 +231,30 @@ impl Pair {
     async fn until_synced(&mut self, revision: i64) {
         let probe = &mut self.probe;
         let had = probe.log.borrow().controls.len();
-        let watch = Watch { key: MARKER.to_owned(), start: revision, ..Watch::default() };
-        probe.send(RequestUnion::CreateRequest(watch.request())).await;
-        probe.until("the probe's watch", |log| log.controls.len() > had).await;
+        let watch = Watch {
+            key: MARKER.to_owned(),
+            start: revision,
+            ..Watch::default()
+        };
+        probe
+            .send(RequestUnion::CreateRequest(watch.request()))
+            .await;
+        probe
+            .until("the probe's watch", |log| log.controls.len() > had)
+            .await;
         let watch_id = probe.log.borrow().controls[had].watch_id;
         let has_events = |log: &Log| {
-            log.watches[&watch_id].last().is_some_and(|seen| !seen.events.is_empty())
+            log.watches[&watch_id]
+                .last()
+                .is_some_and(|seen| !seen.events.is_empty())
         };
         probe.until("the probe's event", has_events).await;
-        probe.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })).await;
-        probe.until("the probe's end", |log| log.controls.len() > had + 1).await;
+        probe
+            .send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }))
+            .await;
+        probe
+            .until("the probe's end", |log| log.controls.len() > had + 1)
+            .await;
     }
 
     async fn until_equal(&mut self, stream: usize) -> Result<(), Difference> {
@@ -231,7 +268,9 @@ impl Pair {
             }
             self.compare_controls(stream)?;
             let difference = self.first_difference(stream);
-            let Some(difference) = difference else { return Ok(()) };
+            let Some(difference) = difference else {
+                return Ok(());
+            };
             let [real, ours] =
                 [&mut self.real, &mut self.ours].map(|system| &mut system.streams[stream].log);
             let changed = async {
@@ -252,7 +291,11 @@ impl Pair {
                 let [real, ours] = [&self.real, &self.ours].map(|system| {
                     system.normal_events(stream, *watch_id, nth, *prev_kv, &self.unreadable)
                 });
-                let same = real.iter().zip(&ours).take_while(|(real, ours)| real == ours).count();
+                let same = real
+                    .iter()
+                    .zip(&ours)
+                    .take_while(|(real, ours)| real == ours)
+                    .count();
                 if real != ours {
                     return Some(format!(
                         "stream {stream}, watch {watch_id} ({nth}): of {} events etcd sends as number \

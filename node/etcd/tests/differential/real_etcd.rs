@@ -41,14 +41,28 @@ impl RealEtcd {
         let child = Command::new(binary)
             .args(["--name", "real", "--data-dir"])
             .arg(data.path().join("data"))
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args([
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
             .args(["--initial-cluster", &format!("real={peer}")])
             .args(["--unsafe-no-fsync", "--log-level", "error"])
             .stdin(Stdio::null())
             .spawn()
             .expect("etcd starts");
-        let etcd = Self { child, url: client, _data: data };
+        let etcd = Self {
+            child,
+            url: client,
+            _data: data,
+        };
         etcd.until_ready().await;
         etcd
     }
@@ -57,11 +71,21 @@ impl RealEtcd {
         let begun = Instant::now();
         loop {
             if let Ok(mut kv) = KvClient::connect(self.url.clone()).await
-                && kv.range(RangeRequest { key: "a".into(), ..RangeRequest::default() }).await.is_ok()
+                && kv
+                    .range(RangeRequest {
+                        key: "a".into(),
+                        ..RangeRequest::default()
+                    })
+                    .await
+                    .is_ok()
             {
                 return;
             }
-            assert!(begun.elapsed() < START_LIMIT, "etcd at {} did not become ready", self.url);
+            assert!(
+                begun.elapsed() < START_LIMIT,
+                "etcd at {} did not become ready",
+                self.url
+            );
             tokio::time::sleep(ASK_AGAIN).await;
         }
     }
@@ -69,14 +93,21 @@ impl RealEtcd {
 
 /// The comparison needs no disk.
 fn in_memory_dir() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder")
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary folder")
 }
 
 fn free_ports() -> [u16; 2] {
     let listeners = [(); 2].map(|()| {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback address")
     });
-    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
+    listeners.map(|listener| {
+        listener
+            .local_addr()
+            .expect("a bound socket has an address")
+            .port()
+    })
 }
 
 /// etcd's binary, built if it is not in the cache yet.
@@ -87,7 +118,9 @@ fn binary() -> PathBuf {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("differential/go");
     let mut hasher = DefaultHasher::new();
     for file in ["go.mod", "go.sum", "main.go"] {
-        std::fs::read(module.join(file)).expect("the Go module is complete").hash(&mut hasher);
+        std::fs::read(module.join(file))
+            .expect("the Go module is complete")
+            .hash(&mut hasher);
     }
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -112,14 +145,21 @@ fn binary() -> PathBuf {
         .env("CGO_ENABLED", "0")
         .status()
         .expect("the Go toolchain is installed");
-    assert!(status.success(), "etcd could not be built in {}", module.display());
+    assert!(
+        status.success(),
+        "etcd could not be built in {}",
+        module.display()
+    );
     std::fs::rename(&building, &binary).expect("the built etcd can be moved to its place");
     binary
 }
 
 /// An etcd of the right version that the end-to-end tests have built.
 fn built_by_others(folder: &Path) -> Option<PathBuf> {
-    let folders = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let folders = std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
     folders.map(|folder| folder.join("etcd")).find(|binary| {
         let output = Command::new(binary).arg("--version").output();
         output.is_ok_and(|output| output.stdout.starts_with(VERSION_LINE.as_bytes()))

@@ -44,7 +44,13 @@ impl System {
         let kv = KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
         let lease = LeaseClient::new(channel.clone());
         let watch = WatchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
-        let mut system = Self { kv, lease, watch, streams: Vec::new(), own_leases: Vec::new() };
+        let mut system = Self {
+            kv,
+            lease,
+            watch,
+            streams: Vec::new(),
+            own_leases: Vec::new(),
+        };
         for _ in 0..streams {
             let stream = system.open_stream().await;
             system.streams.push(stream);
@@ -102,14 +108,22 @@ impl System {
                 said(answer, |txn| &mut txn.header)
             }
             Op::Compact { revision, physical } => {
-                let request = pb::CompactionRequest { revision: *revision, physical: *physical };
-                said(self.kv.compact(request).await.map(unwrap), |answer| &mut answer.header)
+                let request = pb::CompactionRequest {
+                    revision: *revision,
+                    physical: *physical,
+                };
+                said(self.kv.compact(request).await.map(unwrap), |answer| {
+                    &mut answer.header
+                })
             }
             Op::Grant { .. } | Op::Revoke { .. } | Op::KeepAlive { .. } => {
                 self.change_lease(op).await
             }
             Op::TimeToLive { lease: name, keys } => {
-                let request = pb::LeaseTimeToLiveRequest { id: lease(*name), keys: *keys };
+                let request = pb::LeaseTimeToLiveRequest {
+                    id: lease(*name),
+                    keys: *keys,
+                };
                 let mut answer = self.lease.lease_time_to_live(request).await.map(unwrap);
                 if let Ok(answer) = &mut answer {
                     answer.id = *name;
@@ -142,7 +156,10 @@ impl System {
     async fn change_lease(&mut self, op: &Op) -> Answer {
         match op {
             Op::Grant { ttl_s, lease } => {
-                let request = pb::LeaseGrantRequest { ttl: *ttl_s, id: *lease };
+                let request = pb::LeaseGrantRequest {
+                    ttl: *ttl_s,
+                    id: *lease,
+                };
                 let mut answer = self.lease.lease_grant(request).await.map(unwrap);
                 if let Ok(answer) = &mut answer
                     && *lease == 0
@@ -153,14 +170,25 @@ impl System {
                 said(answer, |answer| &mut answer.header)
             }
             Op::Revoke { lease } => {
-                let request = pb::LeaseRevokeRequest { id: real_lease(&self.own_leases, *lease) };
-                said(self.lease.lease_revoke(request).await.map(unwrap), |answer| &mut answer.header)
+                let request = pb::LeaseRevokeRequest {
+                    id: real_lease(&self.own_leases, *lease),
+                };
+                said(
+                    self.lease.lease_revoke(request).await.map(unwrap),
+                    |answer| &mut answer.header,
+                )
             }
             Op::KeepAlive { lease } => {
-                let request = pb::LeaseKeepAliveRequest { id: real_lease(&self.own_leases, *lease) };
-                let answer = self.keep_alive(request).await.map(|answer| {
-                    pb::LeaseKeepAliveResponse { id: *lease, ..answer }
-                });
+                let request = pb::LeaseKeepAliveRequest {
+                    id: real_lease(&self.own_leases, *lease),
+                };
+                let answer =
+                    self.keep_alive(request)
+                        .await
+                        .map(|answer| pb::LeaseKeepAliveResponse {
+                            id: *lease,
+                            ..answer
+                        });
                 said(answer, |answer| &mut answer.header)
             }
             _ => unreachable!("not a change of a lease"),
@@ -173,7 +201,10 @@ impl System {
     ) -> Result<pb::LeaseKeepAliveResponse, Status> {
         let requests = tokio_stream::once(request);
         let mut answers = self.lease.lease_keep_alive(requests).await?.into_inner();
-        answers.message().await?.ok_or_else(|| Status::unknown("ended without an answer"))
+        answers
+            .message()
+            .await?
+            .ok_or_else(|| Status::unknown("ended without an answer"))
     }
 
     /// The stream's messages as the one answer that they stand for.
@@ -242,7 +273,9 @@ impl System {
             }
         }
         let events = seen.events.iter().map(|event| format!("{event:#?}"));
-        events.chain(seen.compacted.iter().map(|end| format!("{end:?}"))).collect()
+        events
+            .chain(seen.compacted.iter().map(|end| format!("{end:?}")))
+            .collect()
     }
 }
 
@@ -265,9 +298,15 @@ fn said<T: Debug>(
             let mut revision = 0;
             if let Some(header) = header(&mut response) {
                 revision = header.revision;
-                *header = pb::ResponseHeader { revision, ..pb::ResponseHeader::default() };
+                *header = pb::ResponseHeader {
+                    revision,
+                    ..pb::ResponseHeader::default()
+                };
             }
-            Answer { revision, text: format!("{response:#?}") }
+            Answer {
+                revision,
+                text: format!("{response:#?}"),
+            }
         }
         Err(status) => {
             let text = format!("{:?}: {}", status.code(), status.message());

@@ -51,7 +51,10 @@ pub struct Log {
 impl Log {
     fn take(&mut self, response: WatchResponse) {
         let id = response.watch_id;
-        let revision = response.header.as_ref().map_or(-1, |header| header.revision);
+        let revision = response
+            .header
+            .as_ref()
+            .map_or(-1, |header| header.revision);
         if response.compact_revision != 0 {
             let seen = self.watches.get_mut(&id).and_then(|all| all.last_mut());
             let seen = seen.expect("a watch is created before it ends");
@@ -62,8 +65,19 @@ impl Log {
             if response.created && !response.canceled {
                 self.watches.entry(id).or_default().push(Seen::default());
             }
-            let WatchResponse { created, canceled, cancel_reason: reason, .. } = response;
-            self.controls.push(Control { watch_id: id, created, canceled, reason, revision });
+            let WatchResponse {
+                created,
+                canceled,
+                cancel_reason: reason,
+                ..
+            } = response;
+            self.controls.push(Control {
+                watch_id: id,
+                created,
+                canceled,
+                reason,
+                revision,
+            });
             return;
         }
         if response.events.is_empty() {
@@ -71,16 +85,29 @@ impl Log {
             return;
         }
         let Some(seen) = self.watches.get_mut(&id).and_then(|all| all.last_mut()) else {
-            self.wrong.push(format!("events for watch {id}, which was not created"));
+            self.wrong
+                .push(format!("events for watch {id}, which was not created"));
             return;
         };
         let modified = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
-        let (first, last) = (modified(&response.events[0]), response.events.last().map(modified));
-        if seen.events.last().map(modified).is_some_and(|before| before >= first) {
-            self.wrong.push(format!("watch {id}: revision {first} is split or out of order"));
+        let (first, last) = (
+            modified(&response.events[0]),
+            response.events.last().map(modified),
+        );
+        if seen
+            .events
+            .last()
+            .map(modified)
+            .is_some_and(|before| before >= first)
+        {
+            self.wrong.push(format!(
+                "watch {id}: revision {first} is split or out of order"
+            ));
         }
         if last > Some(revision) {
-            self.wrong.push(format!("watch {id}: header's revision {revision} is below an event's"));
+            self.wrong.push(format!(
+                "watch {id}: header's revision {revision} is below an event's"
+            ));
         }
         seen.events.extend(response.events);
     }
@@ -103,7 +130,10 @@ impl Stream {
         let mut stream = Self { requests, log };
         // The first request travels with the call.
         stream.send(RequestUnion::CreateRequest(marker)).await;
-        let answer = client.watch(ReceiverStream::new(receiver)).await.expect("a watch opens");
+        let answer = client
+            .watch(ReceiverStream::new(receiver))
+            .await
+            .expect("a watch opens");
         let mut responses = answer.into_inner();
         tokio::spawn(async move {
             loop {
@@ -116,25 +146,37 @@ impl Stream {
                 }
             }
         });
-        stream.until("the marker's watch", |log| !log.controls.is_empty()).await;
+        stream
+            .until("the marker's watch", |log| !log.controls.is_empty())
+            .await;
         stream
     }
 
     pub async fn send(&self, request: RequestUnion) {
-        let request = WatchRequest { request_union: Some(request) };
-        self.requests.send(request).await.expect("the stream is open");
+        let request = WatchRequest {
+            request_union: Some(request),
+        };
+        self.requests
+            .send(request)
+            .await
+            .expect("the stream is open");
     }
 
     /// Waits until the log is as asked.
     pub async fn until(&mut self, what: &str, is: impl FnMut(&Log) -> bool) {
         if !self.try_until(WAIT_LIMIT, is).await {
-            panic!("waited in vain for {what}; the stream's log is {:#?}", self.log.borrow());
+            panic!(
+                "waited in vain for {what}; the stream's log is {:#?}",
+                self.log.borrow()
+            );
         }
     }
 
     /// Waits until the log is as asked, or the limit has passed.
     pub async fn try_until(&mut self, limit: Duration, is: impl FnMut(&Log) -> bool) -> bool {
-        tokio::time::timeout(limit, self.log.wait_for(is)).await.is_ok_and(|log| log.is_ok())
+        tokio::time::timeout(limit, self.log.wait_for(is))
+            .await
+            .is_ok_and(|log| log.is_ok())
     }
 
     /// Waits until the marker's put at `revision` came.
@@ -142,7 +184,8 @@ impl Stream {
         let at = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
         self.until("the marker", |log| {
             let seen = log.watches[&MARKER_WATCH].last();
-            seen.and_then(|seen| seen.events.last()).is_some_and(|event| at(event) >= revision)
+            seen.and_then(|seen| seen.events.last())
+                .is_some_and(|event| at(event) >= revision)
         })
         .await;
     }

@@ -44,7 +44,12 @@ impl<O: Send + 'static> LocalReplication<O> {
         let (proposals, receiver) = mpsc::sync_channel(4 * GROUP);
         let applied = Arc::clone(&index);
         std::thread::spawn(move || apply_all(machine, epoch, &receiver, &applied));
-        Self { proposals, role, index, node }
+        Self {
+            proposals,
+            role,
+            index,
+            node,
+        }
     }
 
     /// Makes the node something else in the eyes of the server.
@@ -63,7 +68,9 @@ fn apply_all<M: StateMachine>(
     applied: &AtomicU64,
 ) {
     while let Ok(first) = proposals.recv() {
-        let group: Vec<_> = std::iter::once(first).chain(proposals.try_iter().take(GROUP - 1)).collect();
+        let group: Vec<_> = std::iter::once(first)
+            .chain(proposals.try_iter().take(GROUP - 1))
+            .collect();
         let mut index = machine.applied().index;
         let entries: Vec<Entry> = group
             .iter()
@@ -72,7 +79,9 @@ fn apply_all<M: StateMachine>(
                 Entry::data(Position::new(epoch, index), proposal.payload.clone())
             })
             .collect();
-        let outcomes = machine.apply(&entries).expect("entries that the server wrote apply");
+        let outcomes = machine
+            .apply(&entries)
+            .expect("entries that the server wrote apply");
         applied.store(index.0, Ordering::Release);
         for ((proposal, entry), outcome) in group.into_iter().zip(&entries).zip(outcomes) {
             // A client that gave up does not listen any more.
@@ -93,7 +102,11 @@ impl<O: Send + 'static> Replication<O> for LocalReplication<O> {
 
     fn read_barrier(&self) -> ReplicationFuture<'_, ()> {
         let primary = self.role.borrow().role == Role::Primary;
-        Box::pin(std::future::ready(if primary { Ok(()) } else { Err(Refusal::NotPrimary) }))
+        Box::pin(std::future::ready(if primary {
+            Ok(())
+        } else {
+            Err(Refusal::NotPrimary)
+        }))
     }
 
     fn role(&self) -> watch::Receiver<RoleInfo> {

@@ -32,7 +32,8 @@ impl LocalServer {
 
     /// Starts one with an empty store and these options.
     pub async fn start_with(options: ServerOptions) -> Self {
-        let mut state = EtcdState::open(Arc::new(MemoryEngine::default())).expect("an empty state opens");
+        let mut state =
+            EtcdState::open(Arc::new(MemoryEngine::default())).expect("an empty state opens");
         let view = state.view();
         let hub = WatchHub::new(view.current_revision());
         state.set_event_sink(Arc::new(hub.clone()));
@@ -44,15 +45,27 @@ impl LocalServer {
             clock: Arc::new(MonotonicClock::start()),
         });
         let server = EtcdServer::new(node, hub, options);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let shutdown = CancellationToken::new();
         let serving = server.clone();
         let until = shutdown.clone();
         tokio::spawn(async move {
-            serving.serve(vec![listener], None, until).await.expect("metrics are registered once");
+            serving
+                .serve(vec![listener], None, until)
+                .await
+                .expect("metrics are registered once");
         });
         let url = format!("http://{address}");
-        Self { url, replication, server, _shutdown: shutdown.drop_guard() }
+        Self {
+            url,
+            replication,
+            server,
+            _shutdown: shutdown.drop_guard(),
+        }
     }
 }

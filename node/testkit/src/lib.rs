@@ -1,0 +1,266 @@
+//! Real node processes on loopback without Kubernetes, and a stand-in for the operator that gives them
+//! views. For integration tests and benchmarks.
+//!
+//! The stand-in keeps the recorded view in memory and obeys the same rules ([`View::check_successor`]);
+//! it decides nothing by itself: a test says whom to promote.
+
+#![forbid(unsafe_code)]
+
+mod process;
+mod session;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use standby_control::v1;
+use standby_core::{ClusterId, NodeId, View};
+
+pub use process::NodeProcess;
+pub use session::Session;
+
+/// How long anything may take that a test waits for.
+const WAIT_MS: u64 = 20_000;
+/// How often conditions are looked at.
+const POLL_MS: u64 = 2;
+
+/// Some nodes on loopback, and the recorded view.
+pub struct LoopbackCluster {
+    binary: PathBuf,
+    dir: tempfile::TempDir,
+    cluster_id: ClusterId,
+    nodes: Vec<NodeProcess>,
+    sessions: Vec<Option<Session>>,
+    view: Option<View>,
+}
+
+impl LoopbackCluster {
+    /// Starts `count` nodes of `binary` with their volumes under `parent` (or the system's place for
+    /// temporary files), and makes the first one primary with the second as synchronous standby.
+    pub async fn start(binary: &Path, count: usize, parent: Option<&Path>) -> anyhow::Result<Self> {
+        let dir = match parent {
+            Some(parent) => tempfile::tempdir_in(parent)?,
+            None => tempfile::tempdir()?,
+        };
+        let mut cluster = Self {
+            binary: binary.to_owned(),
+            dir,
+            cluster_id: ClusterId("loopback".into()),
+            nodes: Vec::new(),
+            sessions: Vec::new(),
+            view: None,
+        };
+        for at in 0..count {
+            let node = NodeProcess::new(
+                &format!("node-{at}"),
+                cluster.dir.path(),
+                &cluster.cluster_id,
+            )?;
+            cluster.nodes.push(node);
+            cluster.sessions.push(None);
+            cluster.start_node(at).await?;
+        }
+        cluster.begin().await?;
+        Ok(cluster)
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        let first = View::first(self.cluster_id.clone(), self.id(0).await?);
+        first.check_first()?;
+        self.view = Some(first);
+        self.push(&[]).await?;
+        if self.nodes.len() > 1 {
+            self.pair_with(1).await?;
+        } else {
+            let alone = self.view()?.go_alone();
+            self.record(alone, &[]).await?;
+        }
+        self.wait_serving(0).await
+    }
+
+    /// Starts a node's process and speaks to it.
+    pub async fn start_node(&mut self, at: usize) -> anyhow::Result<()> {
+        self.nodes[at].start(&self.binary)?;
+        self.sessions[at] = Some(self.connect(at).await?);
+        if self.view.is_some() {
+            self.push(&[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn connect(&self, at: usize) -> anyhow::Result<Session> {
+        let address = self.nodes[at].control_address();
+        for _ in 0..WAIT_MS / POLL_MS {
+            if let Ok(session) = Session::connect(&address).await {
+                return Ok(session);
+            }
+            tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+        }
+        bail!(
+            "node-{at} does not open its control port; its log: {}",
+            self.nodes[at].log_tail()
+        )
+    }
+
+    /// Ends a node's process with SIGKILL.
+    pub fn kill(&mut self, at: usize) -> anyhow::Result<()> {
+        self.sessions[at] = None;
+        self.nodes[at].kill()
+    }
+
+    /// Stops a process from running (SIGSTOP).
+    pub fn pause(&mut self, at: usize) -> anyhow::Result<()> {
+        self.nodes[at].signal("STOP")
+    }
+
+    /// Lets a stopped process go on (SIGCONT).
+    pub fn resume(&mut self, at: usize) -> anyhow::Result<()> {
+        self.nodes[at].signal("CONT")
+    }
+
+    /// A node's process.
+    #[must_use]
+    pub fn node(&self, at: usize) -> &NodeProcess {
+        &self.nodes[at]
+    }
+
+    /// Where clients reach a node, as a URL.
+    #[must_use]
+    pub fn client_url(&self, at: usize) -> String {
+        format!("http://{}", self.nodes[at].client_address())
+    }
+
+    /// The recorded view.
+    pub fn view(&self) -> anyhow::Result<&View> {
+        self.view.as_ref().context("no view was recorded yet")
+    }
+
+    /// The last report of a node.
+    pub fn report(&self, at: usize) -> anyhow::Result<v1::Report> {
+        let session = self.sessions[at]
+            .as_ref()
+            .context("the node does not run")?;
+        Ok(session.report())
+    }
+
+    /// A node's identity, as it reports it.
+    pub async fn id(&self, at: usize) -> anyhow::Result<NodeId> {
+        let report = self
+            .wait(at, "an identity", |report| report.node.is_some())
+            .await?;
+        Ok(NodeId::try_from(report.node.context("it was waited for")?)?)
+    }
+
+    /// Records the next view, if the rules allow it, and tells everybody who runs.
+    pub async fn record(&mut self, next: View, await_nodes: &[NodeId]) -> anyhow::Result<()> {
+        self.view()?.check_successor(&next)?;
+        self.view = Some(next);
+        self.push(await_nodes).await
+    }
+
+    /// Makes a complete node primary, with nobody yet; `stopped` when the former one cannot serve.
+    pub async fn promote(&mut self, at: usize, stopped: bool) -> anyhow::Result<()> {
+        let next = self.view()?.promote(self.id(at).await?);
+        self.view()?.check_successor(&next)?;
+        self.view = Some(next);
+        self.push_with(&[], stopped).await
+    }
+
+    /// Lets the primary wait for a node, and records it as synchronous once it has everything.
+    pub async fn pair_with(&mut self, at: usize) -> anyhow::Result<()> {
+        let standby = self.id(at).await?;
+        self.push(std::slice::from_ref(&standby)).await?;
+        let primary = self.primary().await?;
+        let epoch = self.view()?.epoch.0;
+        let wire = v1::NodeId::from(&standby);
+        self.wait(primary, "a complete standby", |report| {
+            report.view.as_ref().is_some_and(|view| view.epoch == epoch)
+                && report
+                    .peers
+                    .iter()
+                    .any(|peer| peer.complete && peer.node.as_ref() == Some(&wire))
+        })
+        .await?;
+        let next = self.view()?.with_synchronous(BTreeSet::from([standby]));
+        self.record(next, &[]).await
+    }
+
+    /// Which node is primary in the recorded view.
+    pub async fn primary(&self) -> anyhow::Result<usize> {
+        let view = self.view()?;
+        for at in 0..self.nodes.len() {
+            if self.sessions[at].is_some() && self.id(at).await? == view.primary {
+                return Ok(at);
+            }
+        }
+        bail!("the primary of {view} does not run")
+    }
+
+    /// Waits until the node serves in the recorded view.
+    pub async fn wait_serving(&self, at: usize) -> anyhow::Result<()> {
+        let epoch = self.view()?.epoch.0;
+        self.wait(at, "serving", |report| {
+            report.serving && report.view.as_ref().is_some_and(|view| view.epoch == epoch)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Waits until a node's report says what is wanted.
+    pub async fn wait(
+        &self,
+        at: usize,
+        what: &str,
+        wanted: impl Fn(&v1::Report) -> bool,
+    ) -> anyhow::Result<v1::Report> {
+        let session = self.sessions[at]
+            .as_ref()
+            .context("the node does not run")?;
+        for _ in 0..WAIT_MS / POLL_MS {
+            let report = session.report();
+            if wanted(&report) {
+                return Ok(report);
+            }
+            session.ping().await;
+            tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+        }
+        bail!(
+            "node-{at}: no {what} within {WAIT_MS} ms; it reports {:?}; its log: {}",
+            session.report(),
+            self.nodes[at].log_tail()
+        )
+    }
+
+    async fn push(&self, await_nodes: &[NodeId]) -> anyhow::Result<()> {
+        self.push_with(await_nodes, false).await
+    }
+
+    async fn push_with(&self, await_nodes: &[NodeId], stopped: bool) -> anyhow::Result<()> {
+        let peers: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| v1::PeerAddress {
+                name: node.name().to_owned(),
+                peer: node.peer_address(),
+                client_url: format!("http://{}", node.client_address()),
+            })
+            .collect();
+        let push = v1::PushView {
+            view: self.view.as_ref().map(Into::into),
+            await_nodes: await_nodes.iter().map(Into::into).collect(),
+            previous_primary_stopped: stopped,
+            client_url: peers
+                .first()
+                .map(|peer| peer.client_url.clone())
+                .unwrap_or_default(),
+            peers,
+        };
+        for session in self.sessions.iter().flatten() {
+            session
+                .order(v1::order::Order::PushView(push.clone()))
+                .await;
+        }
+        Ok(())
+    }
+}

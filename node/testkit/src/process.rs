@@ -1,0 +1,142 @@
+//! One node's process, its ports and its volume.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context as _;
+use standby_core::ClusterId;
+
+/// A node's process; killed when this is dropped.
+pub struct NodeProcess {
+    name: String,
+    data_dir: PathBuf,
+    log_file: PathBuf,
+    cluster_id: ClusterId,
+    ports: [u16; 3],
+    child: Option<Child>,
+}
+
+impl NodeProcess {
+    /// A node that is not started yet, with free ports and a volume under `dir`.
+    pub fn new(name: &str, dir: &Path, cluster_id: &ClusterId) -> anyhow::Result<Self> {
+        // Held together, so that they differ.
+        let free: Vec<_> = (0..3)
+            .map(|_| TcpListener::bind("127.0.0.1:0"))
+            .collect::<Result<_, _>>()?;
+        let mut ports = [0; 3];
+        for (port, listener) in ports.iter_mut().zip(&free) {
+            *port = listener.local_addr()?.port();
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            data_dir: dir.join(name),
+            log_file: dir.join(format!("{name}.log")),
+            cluster_id: cluster_id.clone(),
+            ports,
+            child: None,
+        })
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The volume.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The client port's address.
+    #[must_use]
+    pub fn client_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[0])
+    }
+
+    /// The peer port's address.
+    #[must_use]
+    pub fn peer_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[1])
+    }
+
+    /// The control port's address.
+    #[must_use]
+    pub fn control_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[2])
+    }
+
+    /// The process, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Starts the process.
+    pub fn start(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log_file)?;
+        let child = Command::new(binary)
+            .arg("--insecure-loopback")
+            .args(["--name", &self.name, "--cluster-id", &self.cluster_id.0])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(["--client-listen", &self.client_address()])
+            .args(["--peer-listen", &self.peer_address()])
+            .args(["--control-listen", &self.control_address()])
+            .args(["--probe-listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Ends the process with SIGKILL and waits for its end.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.pid().context("the process does not run")?;
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid.to_string()])
+            .status()?;
+        anyhow::ensure!(status.success(), "kill -{name} {pid} failed");
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        let mut child = self.child.take().context("the process does not run")?;
+        Ok(child.wait()?)
+    }
+
+    /// The last lines of its log.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let text = fs::read_to_string(&self.log_file).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("{}: {error}", self.name);
+        }
+    }
+}
