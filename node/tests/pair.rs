@@ -84,7 +84,7 @@ async fn a_write_without_the_standby_is_not_acknowledged_and_its_tail_is_cut() {
         "an unacknowledged write fails"
     );
     // Only the primary's disk has the tail; the standby is promoted without it.
-    cluster.resume(1).expect("it runs");
+    cluster.start_node(1).await.expect("it starts again");
     cluster
         .promote(1, true)
         .await

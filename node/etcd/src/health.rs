@@ -123,7 +123,6 @@ fn serves(role: &RoleInfo) -> bool {
 }
 
 /// grpc.health.v1, and the task that keeps it in step with the role until the sender of roles is gone.
-#[must_use]
 pub fn grpc_health(
     mut role: watch::Receiver<RoleInfo>,
 ) -> (HealthServer<impl Health>, impl Future<Output = ()> + Send) {

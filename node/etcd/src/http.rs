@@ -2,6 +2,7 @@
 //!
 //! Never decides whether the node is healthy: that is [`crate::health`].
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -148,10 +149,10 @@ impl HttpApi {
         let mut failed = false;
         for check in chosen {
             match self.health.check(check).await {
-                Ok(()) => report += &format!("[+]{} ok\n", check.name()),
+                Ok(()) => write(&mut report, format_args!("[+]{} ok\n", check.name())),
                 Err(what) => {
                     failed = true;
-                    report += &format!("[-]{} failed: {what}\n", check.name());
+                    write(&mut report, format_args!("[-]{} failed: {what}\n", check.name()));
                 }
             }
         }
@@ -181,6 +182,10 @@ impl HttpApi {
             ),
         }
     }
+}
+
+fn write(report: &mut String, line: std::fmt::Arguments<'_>) {
+    report.write_fmt(line).expect("a string takes any line");
 }
 
 fn version() -> Response<Body> {

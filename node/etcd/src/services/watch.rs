@@ -252,7 +252,7 @@ impl StreamTask {
         if let Err(HistoryError::Storage(what)) = read {
             return Some(EtcdError::Storage(what).into());
         }
-        self.stream.caught_up(plan, read);
+        self.stream.caught_up(&plan, read);
         None
     }
 }

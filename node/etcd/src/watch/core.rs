@@ -310,6 +310,9 @@ impl WatchCore {
 
     /// A revision was applied; history can read it. Adds the streams that now have something to send
     /// to `woken`.
+    ///
+    /// # Panics
+    /// When the revision does not follow the last one: watchers would miss events.
     pub fn applied(&mut self, applied: &RevisionEvents, woken: &mut Vec<StreamId>) {
         assert!(
             applied.revision > self.revision,
@@ -436,15 +439,15 @@ impl WatchCore {
 
     /// Takes in what history said to a plan. A storage failure is left to the caller; the plan is then
     /// made again.
-    pub fn caught_up(&mut self, plan: ReadPlan, read: Result<HistoryChunk, HistoryError>) {
+    pub fn caught_up(&mut self, plan: &ReadPlan, read: Result<HistoryChunk, HistoryError>) {
         let Some(stream) = self.streams.get_mut(&plan.stream) else {
             return;
         };
         stream.reading = false;
         match read {
             Ok(chunk) => {
-                stream.take_in(&plan, &chunk);
-                self.sync(&plan, chunk.covered);
+                stream.take_in(plan, &chunk);
+                self.sync(plan, chunk.covered);
             }
             Err(HistoryError::Compacted { compacted }) => stream.end_below(compacted),
             Err(HistoryError::Storage(_)) => {}

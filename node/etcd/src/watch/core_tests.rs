@@ -47,7 +47,7 @@ fn a_watch_from_the_past_gets_history_and_then_what_comes() {
 #[test]
 fn a_watch_from_the_future_gets_nothing_before_not_even_progress() {
     let mut world = World::new();
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         start_revision: 4,
         progress_notify: true,
         ..request("a", "")
@@ -65,14 +65,14 @@ fn a_watch_from_the_future_gets_nothing_before_not_even_progress() {
 #[test]
 fn ids_are_chosen_from_zero_up_around_those_that_are_taken() {
     let mut world = World::new();
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         watch_id: 1,
         ..request("a", "")
     });
     for _ in 0..2 {
         world.create("a", "", 0);
     }
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         watch_id: 2,
         ..request("a", "")
     });
@@ -107,7 +107,7 @@ fn a_create_that_cannot_be_is_refused_in_etcd_s_words() {
     ];
     for (request, reason) in cases {
         let mut world = World::new();
-        world.create_as(request);
+        world.create_as(&request);
         assert_eq!(world.said(), [format!("-1 refused @1: {reason}")]);
     }
 }
@@ -143,7 +143,7 @@ fn filters_leave_out_and_a_watch_with_nothing_left_gets_no_response() {
     let mut world = World::new();
     for (id, filter) in [(7, FilterType::Noput), (8, FilterType::Nodelete)] {
         let filters = vec![filter.into()];
-        world.create_as(WatchCreateRequest {
+        world.create_as(&WatchCreateRequest {
             watch_id: id,
             filters,
             ..request("a", "z")
@@ -177,7 +177,7 @@ fn progress_of_the_stream_is_told_only_when_every_watch_is_synced() {
 #[test]
 fn notifications_go_to_those_who_asked_and_had_no_event_since_the_last() {
     let mut world = World::new();
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         progress_notify: true,
         ..request("a", "")
     });
@@ -213,14 +213,14 @@ fn nothing_follows_a_cancel() {
 fn a_cancel_while_history_is_read_brings_none_of_it_not_even_to_a_new_watch_of_the_id() {
     let mut world = World::new();
     world.apply("a");
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         watch_id: 5,
         start_revision: 2,
         ..request("a", "")
     });
     let plan = world.core.plan(world.stream).unwrap();
     world.core.cancel(world.stream, 5);
-    world.create_as(WatchCreateRequest {
+    world.create_as(&WatchCreateRequest {
         watch_id: 5,
         start_revision: 0,
         ..request("a", "")
@@ -229,7 +229,7 @@ fn a_cancel_while_history_is_read_brings_none_of_it_not_even_to_a_new_watch_of_t
         .history
         .read(plan.from, plan.to, &|key| plan.want(key), 10)
         .unwrap();
-    world.core.caught_up(plan, Ok(chunk));
+    world.core.caught_up(&plan, Ok(chunk));
     assert_eq!(
         world.said(),
         ["5 created @2", "5 canceled @2", "5 created @2"]

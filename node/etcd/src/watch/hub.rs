@@ -140,7 +140,7 @@ impl WatchStream {
     }
 
     /// The answer to a plan; see [`WatchCore::caught_up`].
-    pub fn caught_up(&self, plan: ReadPlan, read: Result<HistoryChunk, HistoryError>) {
+    pub fn caught_up(&self, plan: &ReadPlan, read: Result<HistoryChunk, HistoryError>) {
         self.hub.shared.lock().core.caught_up(plan, read);
     }
 

@@ -177,7 +177,7 @@ impl Trial {
             ..WatchCreateRequest::default()
         };
         self.asked.push(request.clone());
-        self.world.create_as(request);
+        self.world.create_as(&request);
     }
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {

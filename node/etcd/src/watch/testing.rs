@@ -120,7 +120,7 @@ impl World {
 
     /// Asks for a watch on `key` up to `end`.
     pub fn create(&mut self, key: &'static str, end: &'static str, start: i64) {
-        self.create_as(WatchCreateRequest {
+        self.create_as(&WatchCreateRequest {
             key: key.into(),
             range_end: end.into(),
             start_revision: start,
@@ -129,8 +129,8 @@ impl World {
     }
 
     /// Asks for a watch.
-    pub fn create_as(&mut self, request: WatchCreateRequest) {
-        self.core.create(self.stream, &request);
+    pub fn create_as(&mut self, request: &WatchCreateRequest) {
+        self.core.create(self.stream, request);
     }
 
     /// Reads history once, if the stream wants to.
@@ -140,7 +140,7 @@ impl World {
         };
         let want = |key: &Bytes| plan.want(key);
         let read = self.history.read(plan.from, plan.to, &want, limit_events);
-        self.core.caught_up(plan, read);
+        self.core.caught_up(&plan, read);
         true
     }
 

@@ -232,11 +232,11 @@ impl Generator {
 
     fn txn(&mut self, depth: u32) -> Txn {
         let compares = self.one(&[0, 1, 1, 1, 2]);
-        let mut txn = Txn::default();
-        txn.compare = (0..compares).map(|_| self.compare()).collect();
-        txn.success = self.txn_ops(depth);
-        txn.failure = self.txn_ops(depth);
-        txn
+        Txn {
+            compare: (0..compares).map(|_| self.compare()).collect(),
+            success: self.txn_ops(depth),
+            failure: self.txn_ops(depth),
+        }
     }
 
     fn txn_ops(&mut self, depth: u32) -> Vec<TxnOp> {
@@ -250,11 +250,10 @@ impl Generator {
 
     fn txn_op(&mut self, depth: u32) -> TxnOp {
         match self.rng.random_range(0..100) {
-            0..38 => TxnOp::Put(self.put()),
-            38..58 => TxnOp::Delete(self.delete()),
-            58..85 => TxnOp::Range(self.range()),
-            85..97 if depth > 0 => TxnOp::Txn(self.txn(depth - 1)),
-            98.. => TxnOp::Empty,
+            0..20 => TxnOp::Delete(self.delete()),
+            20..47 => TxnOp::Range(self.range()),
+            47..59 if depth > 0 => TxnOp::Txn(self.txn(depth - 1)),
+            59..61 => TxnOp::Empty,
             _ => TxnOp::Put(self.put()),
         }
     }

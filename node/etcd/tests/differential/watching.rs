@@ -123,9 +123,11 @@ impl Stream {
     /// Opens a stream that already watches the marker.
     pub async fn open(client: &mut WatchClient<Channel>) -> Self {
         let (requests, receiver) = mpsc::channel(16);
-        let mut marker = WatchCreateRequest::default();
-        marker.key = MARKER.into();
-        marker.watch_id = MARKER_WATCH;
+        let marker = WatchCreateRequest {
+            key: MARKER.into(),
+            watch_id: MARKER_WATCH,
+            ..WatchCreateRequest::default()
+        };
         let (sender, log) = watch::channel(Log::default());
         let mut stream = Self { requests, log };
         // The first request travels with the call.
@@ -164,12 +166,8 @@ impl Stream {
 
     /// Waits until the log is as asked.
     pub async fn until(&mut self, what: &str, is: impl FnMut(&Log) -> bool) {
-        if !self.try_until(WAIT_LIMIT, is).await {
-            panic!(
-                "waited in vain for {what}; the stream's log is {:#?}",
-                self.log.borrow()
-            );
-        }
+        let came = self.try_until(WAIT_LIMIT, is).await;
+        assert!(came, "waited in vain for {what}; the log is {:#?}", self.log.borrow());
     }
 
     /// Waits until the log is as asked, or the limit has passed.
