@@ -152,7 +152,10 @@ impl HttpApi {
                 Ok(()) => write(&mut report, format_args!("[+]{} ok\n", check.name())),
                 Err(what) => {
                     failed = true;
-                    write(&mut report, format_args!("[-]{} failed: {what}\n", check.name()));
+                    write(
+                        &mut report,
+                        format_args!("[-]{} failed: {what}\n", check.name()),
+                    );
                 }
             }
         }

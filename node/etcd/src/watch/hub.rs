@@ -10,9 +10,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::core::{ReadPlan, StreamId, WatchCore, WatchCounts};
+use super::core::{WatchCore, WatchCounts};
 use super::history::{HistoryChunk, HistoryError, RevisionEvents};
 use super::queue::Item;
+use super::stream::{ReadPlan, StreamId};
 use crate::pb::etcdserverpb::WatchCreateRequest;
 
 #[derive(Debug, Default)]

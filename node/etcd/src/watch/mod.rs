@@ -8,6 +8,7 @@ mod hub;
 mod metrics;
 mod queue;
 mod range;
+mod stream;
 
 #[cfg(test)]
 mod core_tests;
@@ -16,9 +17,10 @@ mod property_tests;
 #[cfg(test)]
 mod testing;
 
-pub use self::core::{ReadPlan, StreamId, WatchCore, WatchCounts};
+pub use self::core::{WatchCore, WatchCounts};
 pub use history::{History, HistoryChunk, HistoryError, RevisionEvents, Want};
 pub use hub::{WatchHub, WatchStream};
 pub use metrics::register_metrics;
 pub use queue::{Item, NO_WATCH, Said, Shape, fragments, responses};
 pub use range::{EmptyRange, KeyRange, RangeIndex};
+pub use stream::{ReadPlan, StreamId};

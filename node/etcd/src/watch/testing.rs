@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::core::{StreamId, WatchCore};
+use super::core::WatchCore;
 use super::history::{HistoryChunk, HistoryError, RevisionEvents, Want};
 use super::queue::{Item, Said};
+use super::stream::StreamId;
 use crate::pb::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use crate::pb::mvccpb::event::EventType;
 use crate::pb::mvccpb::{Event, KeyValue};

@@ -310,7 +310,7 @@ impl Generator {
                 .random_range((self.revision - 50).max(0)..=self.revision),
         };
         if self.chance(30) {
-            watch.watch_id = self.watch_id();
+            watch.id = self.watch_id();
         }
         if self.chance(25) {
             watch.filters = vec![self.rng.random_range(0..2)];

@@ -135,7 +135,8 @@ pub struct Watch {
     pub key: String,
     pub end: String,
     pub start: i64,
-    pub watch_id: i64,
+    #[serde(rename = "watch_id")]
+    pub id: i64,
     pub filters: Vec<i32>,
     pub prev_kv: bool,
     pub progress: bool,
@@ -274,7 +275,7 @@ impl Watch {
             progress_notify: self.progress,
             filters: self.filters.clone(),
             prev_kv: self.prev_kv,
-            watch_id: self.watch_id,
+            watch_id: self.id,
             fragment: self.fragment,
         }
     }

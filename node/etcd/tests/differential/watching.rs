@@ -167,7 +167,11 @@ impl Stream {
     /// Waits until the log is as asked.
     pub async fn until(&mut self, what: &str, is: impl FnMut(&Log) -> bool) {
         let came = self.try_until(WAIT_LIMIT, is).await;
-        assert!(came, "waited in vain for {what}; the log is {:#?}", self.log.borrow());
+        assert!(
+            came,
+            "waited in vain for {what}; the log is {:#?}",
+            self.log.borrow()
+        );
     }
 
     /// Waits until the log is as asked, or the limit has passed.
