@@ -4,15 +4,14 @@
 //!
 //! Time is handed in. Never deletes anything: an expiry is a command in the log.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use standby_core::{Epoch, Micros};
 use tokio::sync::Notify;
 
 use crate::limits::{LEASE_EXPIRIES_PER_S, LEASE_EXPIRY_RETRY_MS, LEASE_PROMOTION_GRACE_MS};
-use crate::state::{Grant, ReadView};
+use crate::state::{Changed, Grant, LeaseChanges, ReadView};
 
 /// What a renewal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +34,20 @@ struct Timer {
     retry: Option<Micros>,
 }
 
+impl Timer {
+    /// When to look at it.
+    fn due(&self) -> Micros {
+        self.retry.unwrap_or(self.deadline)
+    }
+}
+
 /// The times of one term as primary.
 #[derive(Debug, Default)]
 struct Term {
     epoch: Epoch,
     timers: HashMap<i64, Timer>,
-    /// What to look at and when, earliest first; entries that no longer hold are passed over.
-    queue: BinaryHeap<Reverse<(Micros, i64)>>,
+    /// When to look at what: every timer once.
+    queue: BTreeSet<(Micros, i64)>,
     seen_changes: Option<u64>,
 }
 
@@ -61,34 +67,62 @@ fn span_of(ttl_s: i64) -> Micros {
 
 impl Term {
     fn set(&mut self, id: i64, timer: Timer) {
-        self.queue
-            .push(Reverse((timer.retry.unwrap_or(timer.deadline), id)));
-        self.timers.insert(id, timer);
+        self.queue.insert((timer.due(), id));
+        if let Some(old) = self.timers.insert(id, timer)
+            && old.due() != timer.due()
+        {
+            self.queue.remove(&(old.due(), id));
+        }
+    }
+
+    fn remove(&mut self, id: i64) {
+        if let Some(old) = self.timers.remove(&id) {
+            self.queue.remove(&(old.due(), id));
+        }
     }
 
     /// Takes in what was granted and revoked since the last time.
     fn sync(&mut self, view: &ReadView, now: Micros) {
-        let changes = view.lease_changes();
-        if self.seen_changes == Some(changes) {
-            return;
+        let LeaseChanges { seen, changed } = view.lease_changes(self.seen_changes);
+        self.seen_changes = Some(seen);
+        match changed {
+            Changed::These(changed) => {
+                for (id, grant) in changed {
+                    self.know(id, grant, now);
+                }
+            }
+            Changed::All(leases) => {
+                let known = self.timers.keys().copied();
+                let gone: Vec<i64> = known.filter(|id| !leases.contains_key(id)).collect();
+                for id in gone {
+                    self.remove(id);
+                }
+                for (id, grant) in leases {
+                    self.know(id, Some(grant), now);
+                }
+            }
         }
-        let leases: HashMap<i64, Grant> = view.leases().into_iter().collect();
-        self.timers
-            .retain(|id, timer| leases.get(id) == Some(&timer.grant));
-        for (id, grant) in leases {
-            if !self.timers.contains_key(&id) {
+    }
+
+    /// Takes in what a lease is now. One that is known keeps its time.
+    fn know(&mut self, id: i64, grant: Option<Grant>, now: Micros) {
+        let known = self.timers.get(&id).map(|timer| timer.grant);
+        match grant {
+            Some(grant) if known != Some(grant) => {
                 let deadline = now.plus(span_of(grant.ttl_s));
+                let retry = None;
                 self.set(
                     id,
                     Timer {
                         grant,
                         deadline,
-                        retry: None,
+                        retry,
                     },
                 );
             }
+            Some(_) => {}
+            None => self.remove(id),
         }
-        self.seen_changes = Some(changes);
     }
 
     /// Moves deadlines apart, so that after a change of primary they do not come all at once. A
@@ -198,27 +232,14 @@ impl Lessor {
         term.sync(view, now);
         let mut expired = Vec::new();
         while expired.len() < max {
-            let Some(Reverse((at, id))) = term.queue.peek().copied() else {
+            let Some(&(due, id)) = term.queue.first().filter(|(due, _)| *due <= now) else {
                 break;
             };
-            if at > now {
-                break;
-            }
-            term.queue.pop();
-            let Some(timer) = term.timers.get(&id).copied() else {
-                continue;
-            };
-            if timer.retry.unwrap_or(timer.deadline) == at {
-                let retry = now.plus(Micros::from_millis(LEASE_EXPIRY_RETRY_MS));
-                term.set(
-                    id,
-                    Timer {
-                        retry: Some(retry),
-                        ..timer
-                    },
-                );
-                expired.push((id, timer.grant.index));
-            }
+            let timer = term.timers[&id];
+            debug_assert_eq!(timer.due(), due, "the queue has every timer once");
+            let retry = Some(now.plus(Micros::from_millis(LEASE_EXPIRY_RETRY_MS)));
+            term.set(id, Timer { retry, ..timer });
+            expired.push((id, timer.grant.index));
         }
         expired
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::command;
+use crate::limits::LEASE_CHANGES_KEPT;
 use crate::state::tests::Machine;
 
 const EPOCH: Epoch = Epoch(3);
@@ -127,4 +128,16 @@ fn leases_are_listed_by_the_time_they_have() {
     lessor.renew(1, &view, seconds(105));
     lessor.renew(2, &view, seconds(104));
     assert_eq!(lessor.by_deadline(&view, seconds(106)), Some(vec![3, 2, 1]));
+}
+
+#[test]
+fn a_lessor_that_fell_far_behind_looks_at_all_leases() {
+    let (mut m, lessor) = promoted(1);
+    m.run(command::revoke_lease(1));
+    for id in 2..=i64::try_from(LEASE_CHANGES_KEPT).unwrap() + 10 {
+        m.grant(id).unwrap();
+    }
+    let view = m.state.view();
+    assert_eq!(lessor.renew(1, &view, seconds(101)), Renewal::Unknown);
+    assert_eq!(lessor.renew(2, &view, seconds(101)), Renewal::Renewed(10));
 }

@@ -28,6 +28,9 @@ pub const LEASE_EXPIRIES_PER_S: usize = 1_000;
 pub const LEASE_EXPIRIES_IN_FLIGHT: usize = 64;
 /// After this long an expiry that was refused is tried again, in milliseconds.
 pub const LEASE_EXPIRY_RETRY_MS: u64 = 3_000;
+/// Grants and revocations that are remembered for the lessor; one that fell further behind looks at
+/// all leases.
+pub const LEASE_CHANGES_KEPT: usize = 4_096;
 /// How long a keep-alive waits for an expired lease to be gone, in milliseconds.
 pub const LEASE_REVOKE_WAIT_MS: u64 = 5_000;
 /// Answers of one keep-alive stream that wait for the client.

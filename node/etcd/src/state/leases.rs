@@ -1,9 +1,11 @@
 //! Leases and the keys that hang on them. Time is not here: when a lease runs out is decided by the
 //! primary's [`crate::lessor`] and arrives as a command.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
+
+use crate::limits::LEASE_CHANGES_KEPT;
 
 /// A lease as the log made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +38,31 @@ impl LeaseInfo {
     }
 }
 
+/// News of leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseChanges {
+    /// How many changes are seen with this.
+    pub seen: u64,
+    pub changed: Changed,
+}
+
+/// Which leases changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// These, as they are now; `None` for one that is gone.
+    These(Vec<(i64, Option<Grant>)>),
+    /// These are all there are.
+    All(HashMap<i64, Grant>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     by_id: HashMap<i64, LeaseInfo>,
     of_key: HashMap<Bytes, i64>,
-    /// Grows with every grant and revocation, so that the lessor notices.
+    /// How many grants and revocations there were, so that the lessor notices.
     changes: u64,
+    /// The leases that the last of them were about, oldest first.
+    changed: VecDeque<i64>,
 }
 
 impl Leases {
@@ -57,12 +78,34 @@ impl Leases {
         self.by_id.iter().map(|(id, lease)| (*id, lease))
     }
 
-    pub fn changes(&self) -> u64 {
-        self.changes
+    fn note(&mut self, id: i64) {
+        self.changes += 1;
+        self.changed.push_back(id);
+        if self.changed.len() > LEASE_CHANGES_KEPT {
+            self.changed.pop_front();
+        }
+    }
+
+    /// What was granted and revoked since `seen` changes; everything when that is not known any more.
+    pub fn changes_since(&self, seen: Option<u64>) -> LeaseChanges {
+        let behind = seen.and_then(|seen| self.changes.checked_sub(seen));
+        let behind = behind.and_then(|behind| usize::try_from(behind).ok());
+        let changed = match behind {
+            Some(behind) if behind <= self.changed.len() => {
+                let new = self.changed.iter().skip(self.changed.len() - behind);
+                let now = |id: &i64| (*id, self.by_id.get(id).map(LeaseInfo::grant));
+                Changed::These(new.map(now).collect())
+            }
+            _ => Changed::All(self.iter().map(|(id, lease)| (id, lease.grant())).collect()),
+        };
+        LeaseChanges {
+            seen: self.changes,
+            changed,
+        }
     }
 
     pub fn grant(&mut self, id: i64, ttl_s: i64, granted_index: u64) {
-        self.changes += 1;
+        self.note(id);
         self.by_id.insert(
             id,
             LeaseInfo {
@@ -75,7 +118,7 @@ impl Leases {
 
     /// Forgets the lease. Its keys are deleted, and so detached, before.
     pub fn revoke(&mut self, id: i64) {
-        self.changes += 1;
+        self.note(id);
         let lease = self.by_id.remove(&id);
         assert!(
             lease.is_none_or(|lease| lease.keys.is_empty()),

@@ -38,6 +38,7 @@ use crate::pb::etcdserverpb::{
 };
 
 pub use events::EventSink;
+pub(crate) use leases::{Changed, LeaseChanges};
 pub use leases::{Grant, LeaseInfo};
 pub(crate) use range::{has_revision_filters, is_key_order};
 pub use txn::{is_read_only, is_serializable};

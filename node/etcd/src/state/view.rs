@@ -13,7 +13,7 @@ use standby_core::Position;
 
 use super::core::{Core, Shared, decode};
 use super::index::{Located, Rev};
-use super::leases::{Grant, LeaseInfo};
+use super::leases::{Grant, LeaseChanges, LeaseInfo};
 use super::txn::{TxnReader, TxnRunner};
 use super::{range, records, txn};
 use crate::error::EtcdError;
@@ -90,10 +90,9 @@ impl ReadView {
             .collect()
     }
 
-    /// A number that changes whenever a lease was granted or revoked.
-    #[must_use]
-    pub fn lease_changes(&self) -> u64 {
-        self.shared.core.read().leases.changes()
+    /// The grants and revocations since `seen` of them.
+    pub(crate) fn lease_changes(&self, seen: Option<u64>) -> LeaseChanges {
+        self.shared.core.read().leases.changes_since(seen)
     }
 
     /// Answers a range at one revision that is fully applied. The header carries the newest revision
