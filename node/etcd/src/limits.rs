@@ -40,6 +40,8 @@ pub const KEEP_ALIVE_QUEUE: usize = 16;
 pub const RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// Keys looked at for deletions of a compaction with each group of entries.
 pub const SWEEP_KEYS_PER_APPLY: usize = 2_048;
+/// Versions deleted for a compaction with each group of entries.
+pub const SWEEP_VERSIONS_PER_APPLY: usize = 4_096;
 /// Entries that go on with a compaction's deletions which one physical compaction may write.
 pub const SWEEP_ENTRIES_MAX: usize = 1_000_000;
 /// Entries that go on with a compaction's deletions which the primary writes with each look at the

@@ -4,11 +4,12 @@ use standby_core::{Entry, EntryKind};
 use standby_interface::MachineError;
 
 use super::core::{Core, Sweep};
+use super::index::Swept;
 use super::write::{Group, Head, WriteTxn};
 use super::{EtcdState, Outcome, incomprehensible, records, storage, txn};
 use crate::command::{self, Command};
 use crate::error::EtcdError;
-use crate::limits::{MAX_LEASE_TTL_S, SWEEP_KEYS_PER_APPLY};
+use crate::limits::{MAX_LEASE_TTL_S, SWEEP_KEYS_PER_APPLY, SWEEP_VERSIONS_PER_APPLY};
 use crate::pb::commandpb::{GrantLease, RevokeLease};
 use crate::pb::etcdserverpb::{
     CompactionResponse, LeaseGrantResponse, LeaseRevokeResponse, PutRequest, PutResponse,
@@ -138,18 +139,13 @@ impl EtcdState {
             let Some(Sweep { revision, after }) = core.sweep.take() else {
                 return;
             };
-            let next =
-                core.index
-                    .sweep(revision, after.as_ref(), SWEEP_KEYS_PER_APPLY, &mut dropped);
-            if next.is_some() {
-                core.sweep = Some(Sweep {
-                    revision,
-                    after: next,
-                });
-            } else {
-                group
-                    .batch
-                    .put(records::META_SWEPT, records::encode_number(revision));
+            let bounds = (SWEEP_KEYS_PER_APPLY, SWEEP_VERSIONS_PER_APPLY);
+            match core.index.sweep(revision, after, bounds, &mut dropped) {
+                Swept::UpTo(after) => core.sweep = Some(Sweep { revision, after }),
+                Swept::All => {
+                    let swept = records::encode_number(revision);
+                    group.batch.put(records::META_SWEPT, swept);
+                }
             }
         }
         for rev in dropped {

@@ -79,20 +79,43 @@ impl Lives {
         })
     }
 
-    /// Drops what nobody can ask for once `revision` is compacted; returns what was dropped. Kept are
-    /// the version at `revision` and a deletion exactly at it (a watch from there must see it).
-    fn compact(&mut self, revision: i64, dropped: &mut Vec<Rev>) {
-        let over = self
-            .0
-            .partition_point(|life| life.ended && life.last().main < revision);
-        for life in self.0.drain(..over) {
-            dropped.extend(life.revs);
+    /// Drops what nobody can ask for once `revision` is compacted, oldest first, until `dropped` holds
+    /// `max`. Returns whether that was all. Kept are the version at `revision` and a deletion exactly
+    /// at it (a watch from there must see it).
+    fn compact(&mut self, revision: i64, max: usize, dropped: &mut Vec<Rev>) -> bool {
+        let mut over = 0;
+        let mut all = true;
+        for life in &mut self.0 {
+            let is_over = life.ended && life.last().main < revision;
+            let end = if is_over {
+                life.revs.len()
+            } else {
+                let after = life.revs.partition_point(|rev| rev.main <= revision);
+                after.saturating_sub(1)
+            };
+            let room = max.saturating_sub(dropped.len());
+            all = end <= room;
+            if is_over && all {
+                dropped.append(&mut life.revs);
+                over += 1;
+                continue;
+            }
+            dropped.extend(life.revs.drain(..end.min(room)));
+            break;
         }
-        if let Some(life) = self.0.first_mut() {
-            let after = life.revs.partition_point(|rev| rev.main <= revision);
-            dropped.extend(life.revs.drain(..after.saturating_sub(1)));
-        }
+        // What is over is empty by now, and goes before anybody looks at it.
+        self.0.drain(..over);
+        all
     }
+}
+
+/// How far a sweep has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Swept {
+    /// Every key was looked at.
+    All,
+    /// The keys up to this one were; with `None` not even the first is done.
+    UpTo(Option<Bytes>),
 }
 
 /// Every key that has, or had since the last compaction, a version.
@@ -241,39 +264,36 @@ impl KeyIndex {
         }
     }
 
-    /// Compacts up to `max_keys` keys after `cursor`. Returns the last key looked at, or `None` when
-    /// all have been.
+    /// Compacts keys after `cursor`: up to `max_keys` of them, and until `dropped` holds `max_revs`.
     pub fn sweep(
         &mut self,
         revision: i64,
-        cursor: Option<&Bytes>,
-        max_keys: usize,
+        cursor: Option<Bytes>,
+        (max_keys, max_revs): (usize, usize),
         dropped: &mut Vec<Rev>,
-    ) -> Option<Bytes> {
-        let from = cursor.map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+    ) -> Swept {
+        let from = cursor.clone();
+        let from = from
+            .as_ref()
+            .map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
         let mut gone = Vec::new();
-        let mut last = None;
-        let mut seen = 0;
-        for (key, lives) in self.keys.range_mut::<[u8], _>((from, Bound::Unbounded)) {
-            if seen == max_keys {
+        let mut last = cursor;
+        let mut all = true;
+        let keys = self.keys.range_mut::<[u8], _>((from, Bound::Unbounded));
+        for (seen, (key, lives)) in keys.enumerate() {
+            if seen == max_keys || !lives.compact(revision, max_revs, dropped) {
+                all = false;
                 break;
             }
-            lives.compact(revision, dropped);
             if lives.0.is_empty() {
                 gone.push(key.clone());
             }
-            seen += 1;
-            last = Some(key);
+            last = Some(key.clone());
         }
-        let next = if seen == max_keys {
-            last.cloned()
-        } else {
-            None
-        };
         for key in gone {
             self.keys.remove(&key);
         }
-        next
+        if all { Swept::All } else { Swept::UpTo(last) }
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 
+const ALL: (usize, usize) = (usize::MAX, usize::MAX);
+
 fn rev(main: i64, sub: u32) -> Rev {
     Rev { main, sub }
 }
@@ -53,7 +55,10 @@ fn compaction_keeps_what_can_still_be_read() {
     for (revision, gone) in expected {
         let mut compacted = index();
         let mut dropped = Vec::new();
-        assert_eq!(compacted.sweep(revision, None, 10, &mut dropped), None);
+        assert_eq!(
+            compacted.sweep(revision, None, ALL, &mut dropped),
+            Swept::All
+        );
         let dropped: Vec<i64> = dropped.into_iter().map(|rev| rev.main).collect();
         assert_eq!(dropped, gone, "compacted at {revision}");
         for later in revision..10 {
@@ -72,10 +77,10 @@ fn the_deletion_at_the_compacted_revision_goes_with_the_next_compaction() {
     index.put(b"k", rev(2, 0));
     index.delete(b"k", rev(3, 0));
     let mut dropped = Vec::new();
-    index.sweep(3, None, 10, &mut dropped);
+    index.sweep(3, None, ALL, &mut dropped);
     assert_eq!(dropped, [rev(2, 0)]);
     assert_eq!(index.len(), 1, "a watch from 3 must see the deletion");
-    index.sweep(4, None, 10, &mut dropped);
+    index.sweep(4, None, ALL, &mut dropped);
     assert_eq!(dropped, [rev(2, 0), rev(3, 0)]);
     assert_eq!(index.len(), 0);
 }
@@ -88,11 +93,33 @@ fn a_sweep_goes_on_where_it_stopped() {
         index.put(key, rev(3, 0));
     }
     let mut dropped = Vec::new();
-    let next = index.sweep(3, None, 2, &mut dropped);
-    assert_eq!(next.as_deref(), Some(&b"b"[..]));
+    let swept = index.sweep(3, None, (2, 10), &mut dropped);
+    assert_eq!(swept, Swept::UpTo(Some(Bytes::from_static(b"b"))));
     assert_eq!(dropped.len(), 2);
-    assert_eq!(index.sweep(3, next.as_ref(), 2, &mut dropped), None);
+    let Swept::UpTo(after) = swept else { return };
+    assert_eq!(index.sweep(3, after, (2, 10), &mut dropped), Swept::All);
     assert_eq!(dropped.len(), 3);
+}
+
+#[test]
+fn a_key_with_many_versions_is_swept_in_parts() {
+    let mut whole = Vec::new();
+    index().sweep(7, None, ALL, &mut whole);
+    let mut index = index();
+    let mut parts = Vec::new();
+    for part in 1.. {
+        let mut dropped = Vec::new();
+        let swept = index.sweep(7, None, (10, 1), &mut dropped);
+        assert!(dropped.len() <= 1);
+        parts.extend(dropped);
+        assert_eq!(at(&index, 7), None);
+        assert_eq!(at(&index, 8), Some((8, 8, 1)));
+        if swept == Swept::All {
+            break;
+        }
+        assert_eq!(swept, Swept::UpTo(None), "part {part}");
+    }
+    assert_eq!(parts, whole, "oldest first");
 }
 
 #[test]
