@@ -184,7 +184,7 @@ impl<O: Send + 'static> Session<O> {
                 }
                 .into(),
                 silent_ms: link.silent.as_millis(),
-                phi_milli: 0,
+                phi_milli: link.phi_milli,
                 commits_stuck_ms: link.stuck.as_millis(),
             }),
             write_stall: status.write_stall.as_ref().map(|stall| v1::WriteStall {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod detect;
 pub mod entry;
 pub mod ids;
 pub mod log_index;

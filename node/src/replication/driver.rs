@@ -138,7 +138,7 @@ struct Digest {
     drained: bool,
     complete: BTreeSet<NodeId>,
     connected: BTreeSet<NodeId>,
-    link: Option<standby_core::replica::LinkState>,
+    link: Option<(standby_core::replica::LinkState, bool)>,
     stalled: bool,
     doubt: bool,
 }
@@ -460,7 +460,7 @@ fn digest_of(status: &Status) -> Digest {
         drained: status.drained,
         complete: names(|peer| peer.complete),
         connected: names(|peer| peer.session.is_some()),
-        link: status.primary_link.as_ref().map(|link| link.state),
+        link: status.primary_link.as_ref().map(|link| (link.state, link.lost)),
         stalled: status
             .write_stall
             .as_ref()

@@ -1,20 +1,10 @@
 //! Every threshold and bound the planner uses, with its unit. What users may change stands in the
 //! resource's `spec.failover`; this module holds the defaults of the rest and never decides.
 
-/// Silence shorter than this never counts as loss, in milliseconds: pauses of half a second and
-/// jitter of 300 ms are a living node.
-pub const SILENCE_MIN_MS: u64 = 1_500;
-/// Silence longer than this is loss, whatever the detector has learnt, in milliseconds.
-pub const SILENCE_MAX_MS: u64 = 10_000;
-/// Suspicion level at which a silent stream is lost: a false alarm in 10^8 beats.
-pub const PHI_LOST: f64 = 8.0;
+pub use standby_core::detect::{PHI_LOST, SILENCE_MAX_MS, SILENCE_MIN_MS};
+
 /// How often a node is asked for a report unless the spec says otherwise, in milliseconds.
 pub const PING_MS: u64 = 500;
-/// Intervals the detector remembers.
-pub const DETECTOR_SAMPLES_MAX: usize = 100;
-/// The least deviation the detector assumes, in milliseconds: a perfectly regular stream must not
-/// make it nervous.
-pub const DETECTOR_DEVIATION_MIN_MS: f64 = 100.0;
 /// A container is taken for the one that holds a role only after it has been seen running this long
 /// after the role was first reported, in milliseconds. Kubernetes reports containers late; this is
 /// far longer than it needs.

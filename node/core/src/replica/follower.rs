@@ -1,5 +1,6 @@
 //! The follower's part: find the last common entry, cut, append, acknowledge, grant (V2, V5, V6).
 
+use crate::detect::Detector;
 use crate::entry::{Entry, Position};
 use crate::ids::{Epoch, Index, Micros};
 use crate::message::{Hello, Message, RejectReason};
@@ -9,6 +10,8 @@ use super::{Doubt, LinkState, Output, Replica, Role, SessionId};
 /// What a follower keeps for one epoch.
 #[derive(Debug)]
 pub(super) struct Follower {
+    /// How regularly the primary's heartbeats come.
+    pub detector: Detector,
     /// The primary has matched this node's log in this epoch.
     pub matched: bool,
     /// A snapshot is on its way.
@@ -23,8 +26,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub fn new(now: Micros) -> Self {
+    pub fn new(now: Micros, heartbeat: Micros) -> Self {
         Self {
+            detector: Detector::new(now, heartbeat),
             matched: false,
             in_snapshot: false,
             link: LinkState::Silent,

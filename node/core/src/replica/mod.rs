@@ -401,7 +401,7 @@ impl Replica {
             None => Role::Idle,
             Some(_) if leads && (!self.view_of_this_run || self.bars_primacy()) => Role::Idle,
             Some(_) if leads => Role::Primary(Box::new(self.new_primary(reads.clone()))),
-            Some(_) => Role::Follower(Follower::new(self.now)),
+            Some(_) => Role::Follower(Follower::new(self.now, self.timing.heartbeat)),
         };
         match &self.role {
             Role::Primary(_) => {

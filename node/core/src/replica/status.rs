@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::detect::{Detector, Thresholds};
 use crate::entry::Position;
 use crate::ids::{ClusterId, Index, Micros, NodeId};
 use crate::view::View;
@@ -105,6 +106,10 @@ pub struct PrimaryLink {
     pub state: LinkState,
     /// Since when nothing has come from it.
     pub silent: Micros,
+    /// The suspicion level of that silence, times 1000.
+    pub phi_milli: u64,
+    /// It is silent for so long, and so surprisingly, that it counts as lost.
+    pub lost: bool,
     /// For how long its writes have waited, by its own account.
     pub stuck: Micros,
 }
@@ -226,6 +231,8 @@ impl Replica {
                 status.primary_link = Some(PrimaryLink {
                     state: follower.link,
                     silent: now.since(follower.heard_at),
+                    phi_milli: phi_milli(&follower.detector, now),
+                    lost: follower.detector.lost(now, &Thresholds::default()).is_some(),
                     stuck: follower.stuck,
                 });
             }
@@ -278,4 +285,13 @@ impl Replica {
             nodes: primary.wait_for.iter().filter(lacks).cloned().collect(),
         })
     }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bounded just before, and suspicion is never negative"
+)]
+fn phi_milli(detector: &Detector, now: Micros) -> u64 {
+    (detector.phi(now) * 1_000.0).clamp(0.0, 1e9) as u64
 }
