@@ -264,3 +264,62 @@ async fn joined<T>(reading: &mut Option<JoinHandle<T>>) -> Option<T> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use standby_core::{Epoch, NodeId};
+    use standby_interface::Role;
+    use tokio::time::{Instant, advance};
+
+    use super::*;
+
+    fn role(primary_alive: bool) -> RoleInfo {
+        RoleInfo {
+            role: Role::Follower,
+            epoch: Epoch(1),
+            primary: Some(NodeId::new("one", "0123456789abcdef")),
+            primary_alive,
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_needs_a_leader_is_cut_after_the_limit_and_not_before() {
+        let (sender, receiver) = watch::channel(role(true));
+        let cut = tokio::spawn(end_of(CancellationToken::new(), receiver, true));
+        let almost = Duration::from_millis(LEADER_LOST_CUT_MS - 1);
+        // A primary that returns in time starts the limit anew.
+        for _ in 0..2 {
+            sender.send_replace(role(false));
+            settle().await;
+            advance(almost).await;
+            settle().await;
+            assert!(!cut.is_finished());
+            sender.send_replace(role(true));
+            settle().await;
+        }
+        let begun = Instant::now();
+        sender.send_replace(role(false));
+        let status = cut.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_millis(LEADER_LOST_CUT_MS));
+        assert_eq!(status.message(), "etcdserver: no leader");
+        assert_eq!(status.code(), Code::Unavailable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_needs_no_leader_ends_only_with_its_connection() {
+        let (_sender, receiver) = watch::channel(role(false));
+        let closing = CancellationToken::new();
+        let end = tokio::spawn(end_of(closing.clone(), receiver, false));
+        advance(Duration::from_hours(1)).await;
+        settle().await;
+        assert!(!end.is_finished());
+        closing.cancel();
+        assert_eq!(end.await.unwrap().message(), "etcdserver: server stopped");
+    }
+}

@@ -18,7 +18,7 @@ mod watching;
 use std::path::Path;
 
 use generate::{Generator, STREAMS};
-use op::Op;
+use op::{Op, Put, Txn, TxnOp};
 use pair::{Difference, Pair};
 use real_etcd::RealEtcd;
 use support::LocalServer;
@@ -117,6 +117,33 @@ async fn sequences_that_once_differed_no_longer_do() {
         }
         if let Err(difference) = servers.pair.settle().await {
             fail(&done, &file.display().to_string(), &difference);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_too_large_are_refused_alike() {
+    let mut servers = fresh().await;
+    let put = |bytes: usize| Put {
+        key: "large".to_owned(),
+        value: "x".repeat(bytes),
+        ..Put::default()
+    };
+    let mib = 1 << 20;
+    for bytes in [
+        mib,
+        mib * 3 / 2 - 1_000,
+        mib * 3 / 2 + 1_000,
+        mib * 2 - 1_000,
+    ] {
+        let txn = Txn {
+            success: vec![TxnOp::Put(put(bytes))],
+            ..Txn::default()
+        };
+        for op in [Op::Put(put(bytes)), Op::Txn(txn)] {
+            if let Err(difference) = servers.pair.step(&op).await {
+                panic!("{bytes} bytes: {}", difference.0);
+            }
         }
     }
 }
