@@ -141,15 +141,18 @@ pub fn timeline(figures: &Figures) -> String {
         ("announcedMs", "announced"),
         ("synchronousAgainMs", "synchronous again"),
     ];
-    let mut text = format!("  {}: {} -> {}\n", figures.fault, figures.from, figures.to);
+    let mut lines = vec![format!(
+        "  {}: {} -> {}",
+        figures.fault, figures.from, figures.to
+    )];
     for (key, title) in titles {
         if let Some(after) = figures.steps.get(key) {
-            text.push_str(&format!("    {title:<18} {after:>6} ms\n"));
+            lines.push(format!("    {title:<18} {after:>6} ms"));
         }
     }
-    text.push_str(&format!(
+    lines.push(format!(
         "    {:<18} {:>6.0} ms",
         "writers waited", figures.gap_ms
     ));
-    text
+    lines.join("\n")
 }

@@ -80,22 +80,22 @@ pub fn container_processes(cluster: &Cluster, pod: &Pod, container: &str) -> Res
 /// Kills a container's processes by SIGKILL, as the kernel does when memory runs out.
 pub fn kill_container(cluster: &Cluster, pod: &Pod, container: &str) -> Result<()> {
     let processes = container_processes(cluster, pod, container)?;
-    processes
-        .into_iter()
-        .for_each(|process| cgroup::signal(process, Signal::KILL));
+    for process in processes {
+        cgroup::signal(process, Signal::KILL);
+    }
     Ok(())
 }
 
 /// Stops a container's processes by SIGSTOP until the fault is undone.
 pub fn stop_container(cluster: &Cluster, pod: &Pod, container: &str) -> Result<Fault> {
     let processes = container_processes(cluster, pod, container)?;
-    processes
-        .iter()
-        .for_each(|process| cgroup::signal(*process, Signal::STOP));
+    for process in &processes {
+        cgroup::signal(*process, Signal::STOP);
+    }
     Ok(Fault::new(move || {
-        processes
-            .iter()
-            .for_each(|process| cgroup::signal(*process, Signal::CONT));
+        for process in processes {
+            cgroup::signal(process, Signal::CONT);
+        }
     }))
 }
 
@@ -158,13 +158,9 @@ async fn drop_packets(
 ) -> Result<Fault> {
     let namespace = cluster.layout.node_name(name);
     let table = format!("{TABLE}{}", NEXT_TABLE.fetch_add(1, Ordering::Relaxed));
-    let mut text = format!(
-        "table inet {table} {{ chain drops {{ type filter hook {hook} priority {HOOK_PRIORITY}; "
-    );
-    rules
-        .iter()
-        .for_each(|rule| text.push_str(&format!("{rule}; ")));
-    text.push_str("} }");
+    let chain = format!("type filter hook {hook} priority {HOOK_PRIORITY}");
+    let rules = rules.join("; ");
+    let text = format!("table inet {table} {{ chain drops {{ {chain}; {rules}; }} }}");
     run("ip", &["netns", "exec", &namespace, "nft", &text]).await?;
     let undo = format!("ip netns exec {namespace} nft delete table inet {table}");
     Ok(Fault::by_command(
@@ -175,8 +171,8 @@ async fn drop_packets(
 /// Freezes the filesystem of a claim: writes and syncs hang and their processes cannot be killed.
 pub async fn freeze(cluster: &Cluster, pod: &Pod, claim: &PersistentVolumeClaim) -> Result<Fault> {
     let host = host_of(cluster, pod)?;
-    let path = volume_path(&host, claim)?.to_string_lossy().into_owned();
-    let init = powered(&host)?.to_string();
+    let path = volume_path(host, claim)?.to_string_lossy().into_owned();
+    let init = powered(host)?.to_string();
     let words = ["nsenter", "--target", &init, "--mount", "fsfreeze"];
     run(words[0], &[&words[1..], &["--freeze", &path]].concat()).await?;
     let undo = [&words[..], &["--unfreeze", &path]].concat();
@@ -194,11 +190,9 @@ pub fn throttle(
 ) -> Result<Fault> {
     let host = host_of(cluster, pod)?;
     let id = container_id(pod, container)?;
-    let inside = volume_path(&host, claim)?;
-    let inside = inside
-        .strip_prefix("/")
-        .expect("the path of a volume is absolute");
-    let seen = PathBuf::from(format!("/proc/{}/root", powered(&host)?)).join(inside);
+    let inside = volume_path(host, claim)?;
+    let inside = inside.strip_prefix("/").unwrap_or(&inside);
+    let seen = PathBuf::from(format!("/proc/{}/root", powered(host)?)).join(inside);
     let device = std::fs::metadata(&seen)
         .map_err(Error::file("look at", &seen))?
         .dev();
@@ -273,13 +267,13 @@ async fn remove_tables(namespace: &str) -> Result<()> {
 /// the host, from ending.
 pub async fn thaw_all(layout: Layout) -> Result<()> {
     for name in HOSTS {
-        thaw(&Host { layout, name }).await?;
+        thaw(Host { layout, name }).await?;
     }
     Ok(())
 }
 
 /// Thaws every volume of one host.
-pub async fn thaw(host: &Host) -> Result<()> {
+pub async fn thaw(host: Host) -> Result<()> {
     let Some(init) = host.init() else {
         return Ok(());
     };
@@ -337,7 +331,7 @@ fn container_id(pod: &Pod, container: &str) -> Result<String> {
         })
 }
 
-fn volume_path(host: &Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
+fn volume_path(host: Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
     let volume = claim
         .spec
         .as_ref()
@@ -347,7 +341,7 @@ fn volume_path(host: &Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
     Ok(host.folder().join("volumes").join(volume))
 }
 
-fn powered(host: &Host) -> Result<i32> {
+fn powered(host: Host) -> Result<i32> {
     host.init()
         .ok_or_else(|| Error::Wrong(format!("{} has no power", host.node())))
 }

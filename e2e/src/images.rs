@@ -36,10 +36,9 @@ pub struct Image<'a> {
 
 /// The two images of the product, and the one that makes load, as archives below the cache folder.
 pub async fn build(progress: &Progress) -> Result<Vec<PathBuf>> {
-    let target = cache_folder().join("target");
     let packages = ["standby-operator", "standby-node", "standby-e2e"];
     let binaries = ["standby-operator", "standby-node", "standby-workload"];
-    cargo(&target, &packages, &binaries, progress).await?;
+    compile(&packages, &binaries, progress).await?;
     let folder = cache_folder().join("images");
     std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
     binaries
@@ -47,7 +46,7 @@ pub async fn build(progress: &Progress) -> Result<Vec<PathBuf>> {
         .map(|name| {
             let image = Image {
                 name: &format!("docker.io/library/{name}:dev"),
-                binary: &target.join(TARGET).join("release").join(name),
+                binary: &compiled(name),
                 path: name,
                 user: NOBODY,
             };
@@ -95,21 +94,29 @@ pub fn dns(programs: &Programs, folder: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// Builds static release binaries in a folder that all clones share.
-async fn cargo(
-    target: &Path,
-    packages: &[&str],
-    binaries: &[&str],
-    progress: &Progress,
-) -> Result<()> {
-    let step = progress.step("building the operator, the node and the load generator");
+/// Where [`compile`] puts a binary.
+pub fn compiled(binary: &str) -> PathBuf {
+    target().join(TARGET).join("release").join(binary)
+}
+
+/// All clones share it, so that dependencies are compiled once.
+fn target() -> PathBuf {
+    cache_folder().join("target")
+}
+
+/// Compiles static release binaries.
+///
+/// # Panics
+/// Never: the standard error it reads is piped.
+pub async fn compile(packages: &[&str], binaries: &[&str], progress: &Progress) -> Result<()> {
+    let step = progress.step(&format!("compiling {}", binaries.join(", ")));
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--locked", "--target", TARGET]);
     command.args(packages.iter().flat_map(|package| ["-p", package]));
     command.args(binaries.iter().flat_map(|binary| ["--bin", binary]));
     command
         .current_dir(repository())
-        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_TARGET_DIR", target())
         // For the target only: build scripts and macros stay dynamic.
         .env(
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",

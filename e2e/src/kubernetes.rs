@@ -206,7 +206,7 @@ impl Kubernetes {
 
     /// What a person would look at after a failure: pods, events, and the end of every log.
     pub async fn story_of(&self, namespace: &str) -> String {
-        let mut story = String::new();
+        let mut story = Vec::new();
         let wide = [
             "get",
             "pods,services,persistentvolumeclaims,standbyclusters,standbyviews",
@@ -238,9 +238,9 @@ impl Kubernetes {
             let Ok(text) = self.kubectl(&command).await else {
                 continue;
             };
-            story.push_str(&format!("$ kubectl {}\n{text}\n", command.join(" ")));
+            story.push(format!("$ kubectl {}\n{text}", command.join(" ")));
         }
-        story
+        story.join("\n")
     }
 }
 

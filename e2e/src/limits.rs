@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 /// How long one call of a system tool (ip, mount, nft, kubectl) may take.
-pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+pub const COMMAND_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a package manager or a build may take; builds of a cold cache on two busy cores are slow.
-pub const BUILD_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
+pub const BUILD_TIMEOUT: Duration = Duration::from_hours(3);
 /// How long the API server may take from its start to `/readyz`.
 pub const API_READY_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long a host may take from its start to a Ready node.
-pub const NODE_READY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const NODE_READY_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long `containerd` may take to answer after its start.
-pub const CONTAINERD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const CONTAINERD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a namespace of a test may take to vanish.
-pub const NAMESPACE_GONE_TIMEOUT: Duration = Duration::from_secs(120);
+pub const NAMESPACE_GONE_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long killed processes, and the cgroups they leave, may take to vanish.
 pub const GONE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long one `StandbyCluster` may take to become Ready.
-pub const CLUSTER_READY_TIMEOUT: Duration = Duration::from_secs(120);
+pub const CLUSTER_READY_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a failover may take before a test gives up on it.
-pub const FAILOVER_TIMEOUT: Duration = Duration::from_secs(60);
+pub const FAILOVER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long reading back what the writers wrote may take.
-pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+pub const CHECK_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long one call to the API server may take (the client itself has no read timeout).
 pub const API_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -47,4 +47,4 @@ pub const LOG_TAIL_LINES: usize = 60;
 /// The bound of the queue between a helper process that writes and its reader.
 pub const REPORT_QUEUE: usize = 65_536;
 /// How long one story may take before it counts as failed.
-pub const STORY_TIMEOUT: Duration = Duration::from_secs(300);
+pub const STORY_TIMEOUT: Duration = Duration::from_mins(5);

@@ -173,6 +173,9 @@ impl Programs {
     }
 
     /// The folder a program lies in.
+    ///
+    /// # Panics
+    /// As [`Programs::path`].
     pub fn folder_of(&self, name: &str) -> PathBuf {
         self.path(name)
             .parent()
@@ -183,15 +186,17 @@ impl Programs {
 
 /// `~/.cache/standby`, where everything lies that other clones can use again.
 pub fn cache_folder() -> PathBuf {
-    let home = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache")
-        });
-    home.join("standby")
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()));
+    let caches = std::env::var_os("XDG_CACHE_HOME");
+    caches
+        .map_or_else(|| home().join(".cache"), PathBuf::from)
+        .join("standby")
 }
 
 /// The root of this clone.
+///
+/// # Panics
+/// Never: this crate lies in the workspace.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -408,6 +413,9 @@ impl Part {
 }
 
 /// Bytes as lower-case hexadecimal digits.
+///
+/// # Panics
+/// Never: half a byte is always a digit.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         text.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble is a digit"));

@@ -34,6 +34,9 @@ impl Progress {
     }
 
     /// A step of unknown length.
+    ///
+    /// # Panics
+    /// Never: the template is a constant.
     pub fn step(&self, title: &str) -> Step {
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg}")
             .expect("the template is a constant");
@@ -41,6 +44,9 @@ impl Progress {
     }
 
     /// A step whose parts can be counted, with the time left.
+    ///
+    /// # Panics
+    /// Never: the template is a constant.
     pub fn counted(&self, title: &str) -> Step {
         let style = ProgressStyle::with_template(
             "{spinner} {prefix} [{bar:30}] {percent}% {msg}, about {eta} left",

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use standby_e2e::cluster::Cluster;
 use standby_e2e::progress::Progress;
-use standby_e2e::{demo, images, parts};
+use standby_e2e::{bench, demo, images, parts};
 
 /// A local Kubernetes for trying, testing and measuring Standby.
 #[derive(Parser)]
@@ -40,12 +40,40 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         rounds: u32,
     },
+    /// Measure, and write the figures to a file.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+        /// Write the figures to this file.
+        #[arg(long, global = true, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Write the custom resource definitions to `crds/`.
     Crds {
         /// Only compare, and fail when they differ.
         #[arg(long)]
         check: bool,
     },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Kill after kill on the local Kubernetes: the writers' gap and every step.
+    Failover {
+        /// How often each fault is done.
+        #[arg(long, default_value_t = 20)]
+        kills: usize,
+    },
+    /// etcd's own load generator against this product and against three members of etcd.
+    Etcd {
+        /// Only loads whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// The commit log against bare synced appends.
+    Log,
+    /// Memory and processor time of an idle cluster, sizes of the images.
+    Footprint,
 }
 
 #[tokio::main]
@@ -80,6 +108,15 @@ async fn run(arguments: Arguments) -> Result<()> {
                 rounds,
             })
             .await?;
+        }
+        Task::Bench { what, json } => {
+            let json = json.as_deref();
+            match what {
+                Bench::Failover { kills } => bench::failover::run(number, kills, json).await?,
+                Bench::Etcd { only } => bench::etcd::run(only.as_deref(), json).await?,
+                Bench::Log => bench::log::run(json).await?,
+                Bench::Footprint => bench::footprint::run(number, json).await?,
+            }
         }
         Task::Crds { check } => crds(check)?,
         Task::Images => {

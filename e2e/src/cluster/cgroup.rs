@@ -41,12 +41,13 @@ pub fn make(name: &str) -> Result<Vec<PathBuf>> {
         let names = std::fs::read_to_string(&controllers)
             .map_err(Error::file("read", &controllers))?
             .split_whitespace()
-            .map(|name| format!("+{name} "))
-            .collect::<String>();
+            .map(|name| format!("+{name}"))
+            .collect::<Vec<_>>()
+            .join(" ");
         let mut level = PathBuf::from(ROOT);
         for part in name.split('/') {
             // Refused where a controller cannot be handed down; the kubelet then says which.
-            let _ = std::fs::write(level.join("cgroup.subtree_control"), names.trim());
+            let _ = std::fs::write(level.join("cgroup.subtree_control"), &names);
             level.push(part);
             std::fs::create_dir_all(&level).map_err(Error::file("make", &level))?;
         }
@@ -162,8 +163,9 @@ pub async fn kill(name: &str) -> Result<()> {
         GONE_TIMEOUT,
         async || {
             let left = processes(name);
-            left.iter()
-                .for_each(|process| signal(*process, Signal::KILL));
+            for process in &left {
+                signal(*process, Signal::KILL);
+            }
             if left.is_empty() {
                 Ok(())
             } else {

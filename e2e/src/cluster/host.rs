@@ -26,26 +26,26 @@ pub struct Host {
 
 impl Host {
     /// Its name in Kubernetes.
-    pub fn node(&self) -> String {
+    pub fn node(self) -> String {
         self.layout.node_name(self.name)
     }
 
     /// Its folder, which outlives its power.
-    pub fn folder(&self) -> PathBuf {
+    pub fn folder(self) -> PathBuf {
         self.layout.host_folder(self.name)
     }
 
     /// Where its programs write what they have to say.
-    pub fn logs(&self) -> PathBuf {
+    pub fn logs(self) -> PathBuf {
         self.folder().join("logs")
     }
 
-    fn pid_file(&self) -> PathBuf {
+    fn pid_file(self) -> PathBuf {
         self.folder().join("power.pid")
     }
 
     /// The process that holds the host's power, if it is on: killing its child kills the host.
-    pub fn power(&self) -> Option<i32> {
+    pub fn power(self) -> Option<i32> {
         let text = std::fs::read_to_string(self.pid_file()).ok()?;
         let process = text.trim().parse().ok()?;
         cgroup::processes(&self.node())
@@ -54,7 +54,7 @@ impl Host {
     }
 
     /// The host's first process, as the machine numbers it.
-    pub fn init(&self) -> Option<i32> {
+    pub fn init(self) -> Option<i32> {
         let holder = self.power()?;
         let children = format!("/proc/{holder}/task/{holder}/children");
         std::fs::read_to_string(children)
@@ -66,12 +66,12 @@ impl Host {
     }
 
     /// Writes the configuration of its programs.
-    pub fn install(&self, programs: &Programs) -> Result<()> {
+    pub fn install(self, programs: &Programs) -> Result<()> {
         host_files::write(self, programs)
     }
 
     /// Switches it on: plugs the cable in and starts its first process, which starts the rest.
-    pub async fn power_on(&self) -> Result<()> {
+    pub async fn power_on(self) -> Result<()> {
         if self.power().is_some() {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Host {
 
     /// Cuts its power: everything on it dies in one stroke, its mounts go, its cable is dead.
     /// What it had written to its disk is there when it comes back.
-    pub async fn power_off(&self) -> Result<()> {
+    pub async fn power_off(self) -> Result<()> {
         // The cable first: a dying machine sends no last reset.
         network::set_link(self.layout, self.name, false).await?;
         // A process that writes to a frozen disk cannot be killed.
@@ -133,7 +133,7 @@ impl Host {
     }
 
     /// The loop devices that hold images of this host's volumes.
-    pub async fn loop_devices(&self) -> Result<Vec<String>> {
+    pub async fn loop_devices(self) -> Result<Vec<String>> {
         let listed = run(
             "losetup",
             &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
@@ -149,7 +149,7 @@ impl Host {
     }
 
     /// Waits until its container runtime answers.
-    pub async fn runtime_ready(&self, programs: &Programs) -> Result<()> {
+    pub async fn runtime_ready(self, programs: &Programs) -> Result<()> {
         let ctr = programs.text("ctr");
         let socket = self.socket();
         until(
@@ -166,7 +166,7 @@ impl Host {
     }
 
     /// Loads an image from an archive; pods made from then on use it.
-    pub async fn load(&self, programs: &Programs, archive: &Path) -> Result<()> {
+    pub async fn load(self, programs: &Programs, archive: &Path) -> Result<()> {
         let archive = archive.to_string_lossy();
         let ctr = programs.text("ctr");
         let socket = self.socket();
@@ -187,7 +187,7 @@ impl Host {
     }
 
     /// The socket of its container runtime.
-    pub fn socket(&self) -> String {
+    pub fn socket(self) -> String {
         self.folder()
             .join("containerd.sock")
             .to_string_lossy()

@@ -11,7 +11,7 @@ use crate::parts::Programs;
 pub const PAUSE_IMAGE: &str = "docker.io/local/pause:1";
 
 /// Writes all files of a host.
-pub fn write(host: &Host, programs: &Programs) -> Result<()> {
+pub fn write(host: Host, programs: &Programs) -> Result<()> {
     let folder = host.folder();
     for sub in [
         "cni",
@@ -39,7 +39,7 @@ pub fn write(host: &Host, programs: &Programs) -> Result<()> {
 }
 
 /// The configuration of the kube-proxy on the switch: it translates for the machine itself.
-pub fn switch_proxy(host: &Host) -> String {
+pub fn switch_proxy(host: Host) -> String {
     pretty(&kube_proxy(host))
 }
 
@@ -47,7 +47,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("a JSON value can be written")
 }
 
-fn containerd(host: &Host, programs: &Programs) -> String {
+fn containerd(host: Host, programs: &Programs) -> String {
     let folder = host.folder();
     let folder = folder.display();
     let (socket, runc, bin) = (
@@ -99,7 +99,7 @@ disabled_plugins = [
     )
 }
 
-fn cni(host: &Host) -> Value {
+fn cni(host: Host) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -119,7 +119,7 @@ fn cni(host: &Host) -> Value {
     })
 }
 
-fn kubelet(host: &Host) -> Value {
+fn kubelet(host: Host) -> Value {
     let folder = host.folder();
     let folder = folder.display();
     let pki = host.layout.pki();
@@ -170,7 +170,7 @@ fn kubelet(host: &Host) -> Value {
     })
 }
 
-fn kube_proxy(host: &Host) -> Value {
+fn kube_proxy(host: Host) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -193,7 +193,7 @@ fn kube_proxy(host: &Host) -> Value {
 
 /// The host's first process. It waits for `go` before it starts what needs the API server: a kubelet
 /// that finds none falls into growing pauses. When the host comes back `go` is there already.
-fn init(host: &Host, programs: &Programs) -> String {
+fn init(host: Host, programs: &Programs) -> String {
     let folder = host.folder();
     let folder = folder.display();
     let node = host.node();

@@ -57,7 +57,7 @@ impl Cluster {
         prepare(layout, &hosts, &programs).await?;
         Program::Etcd.start(layout, &programs)?;
         Program::ApiServer.start(layout, &programs)?;
-        try_join_all(hosts.iter().map(Host::power_on)).await?;
+        try_join_all(hosts.iter().map(|host| host.power_on())).await?;
         let pause = images::pause(&programs, &layout.folder())?;
         let dns = images::dns(&programs, &layout.folder())?;
         let loaded = try_join_all(hosts.iter().map(|host| async {
@@ -190,7 +190,7 @@ impl Cluster {
         let layout = self.layout;
         let host = self.host(HOSTS[0]);
         let config = layout.control().join("switch-proxy.json");
-        std::fs::write(&config, host_files::switch_proxy(&host))
+        std::fs::write(&config, host_files::switch_proxy(host))
             .map_err(Error::file("write", &config))?;
         let detached = Detached {
             log: layout.control().join("switch-proxy.log"),

@@ -47,6 +47,9 @@ pub struct Helper {
 
 impl Helper {
     /// Starts it.
+    ///
+    /// # Panics
+    /// Never: its input and output are piped.
     pub async fn start(plan: &Plan, place: &Place) -> Result<Self> {
         let binary = binary()?;
         let mut command = match place {

@@ -8,11 +8,12 @@ use standby_e2e::parts::repository;
 use crate::Stage;
 
 pub async fn run(stage: &Stage) -> Result<()> {
-    let mut found = String::new();
+    let mut texts = Vec::new();
     for (title, name, spec) in mistakes() {
         let text = refusal(stage, name, &spec).await?;
-        found.push_str(&format!("# {title}\n{text}\n\n"));
+        texts.push(format!("# {title}\n{text}\n"));
     }
+    let found = texts.join("\n");
     let golden = repository().join("e2e/tests/golden/bad_resources.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         return std::fs::write(&golden, found).map_err(Error::file("write", golden));

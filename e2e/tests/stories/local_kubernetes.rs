@@ -88,7 +88,7 @@ async fn ready(stage: &Stage, name: &str) -> Result<()> {
 
 fn pod(namespace: &str, node: &str) -> String {
     format!(
-        r#"apiVersion: v1
+        r"apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {{name: on-{node}, namespace: {namespace}}}
 spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 64Mi}}}}}}
@@ -109,6 +109,6 @@ spec:
     imagePullPolicy: Never
     volumeMounts: [{{name: data, mountPath: /data}}]
   volumes: [{{name: data, persistentVolumeClaim: {{claimName: on-{node}}}}}]
-"#
+"
     )
 }

@@ -16,18 +16,18 @@ pub async fn run(stage: &Stage) -> Result<()> {
     let replica = product.replica().await?.metadata.name.unwrap_or_default();
     let status = product.status().await?;
     let row = status.nodes.iter().find(|node| node.name == replica);
-    let stale = row
+    let lagging = row
         .and_then(id)
         .ok_or_else(|| Error::Wrong(format!("{replica} has no volume")))?;
 
     let promote = json!({
-        "epoch": view.epoch + 1, "primary": stale, "synchronous": [], "alone": false,
-        "complete": [stale],
+        "epoch": view.epoch + 1, "primary": lagging, "synchronous": [], "alone": false,
+        "complete": [lagging],
     });
     refused(stage, &promote, "could lose acknowledged writes (V3)").await?;
     let smuggle = json!({
         "epoch": view.epoch + 1, "primary": view.primary, "synchronous": [],
-        "complete": [view.primary, stale],
+        "complete": [view.primary, lagging],
     });
     refused(stage, &smuggle, "nothing may enter complete").await?;
     let jump = json!({"epoch": view.epoch + 2});
