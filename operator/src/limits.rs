@@ -28,6 +28,9 @@ pub const RECORDS_PER_TURN_MAX: usize = 4;
 pub const RETRY_MIN_MS: u64 = 200;
 /// The longest pause after failed turns, in milliseconds.
 pub const RETRY_MAX_MS: u64 = 10_000;
+/// The longest pause after failures on the hot path of a failover, in milliseconds: once the API
+/// server is back, no cluster waits longer.
+pub const HOT_RETRY_MAX_MS: u64 = 1_000;
 /// Objects that are not watched are applied anew this often, in milliseconds.
 pub const APPLY_EVERY_MS: u64 = 300_000;
 /// A status that differs in nothing but indexes is written this often, in milliseconds.

@@ -98,6 +98,7 @@ impl NodeStream {
             common,
             heard: heard.clone(),
             orders: ordered,
+            established: false,
         };
         let span = info_span!("stream", pod = %target.pod);
         let stopped = stop.clone();
@@ -162,20 +163,20 @@ struct Task {
     common: Common,
     heard: Arc<Mutex<Heard>>,
     orders: watch::Receiver<Orders>,
+    /// The last session stood.
+    established: bool,
 }
 
 impl Task {
     async fn run(mut self) {
         let mut pause = ms(NODE_RETRY_MIN_MS);
         loop {
+            self.established = false;
             let Some(tls) = self.identity().await else {
                 return;
             };
             match self.session(&tls).await {
-                Ok(()) => {
-                    debug!("the session ended");
-                    pause = ms(NODE_RETRY_MIN_MS);
-                }
+                Ok(()) => debug!("the session ended"),
                 Err(error) => {
                     debug!(%error, "no session");
                     if error.refused() {
@@ -186,6 +187,11 @@ impl Task {
                         }
                     }
                 }
+            }
+            // A session that stood and broke is dialled anew almost at once: a refusal then tells of a
+            // dead process within milliseconds.
+            if self.established {
+                pause = ms(NODE_RETRY_MIN_MS);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(ms(NODE_RETRY_MAX_MS));
@@ -226,6 +232,7 @@ impl Task {
         let reports = timeout(ms(NODE_SESSION_MS), call)
             .await
             .map_err(|_| SessionError::Timeout)??;
+        self.established = true;
         self.heard.lock().detector.reconnected();
         self.exchange(sender, reports.into_inner()).await
     }

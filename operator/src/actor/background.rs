@@ -16,7 +16,9 @@ use tracing::{Instrument, Span, warn};
 use super::Actor;
 use crate::api::ApiError;
 use crate::context::{Context, Key};
-use crate::limits::{APPLY_EVERY_MS, RETRY_MAX_MS, RETRY_MIN_MS, STATUS_EVERY_MS};
+use crate::limits::{
+    APPLY_EVERY_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS, STATUS_EVERY_MS,
+};
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::dereference::Volumes;
 use crate::reconcile::{self, StepError, apply};
@@ -51,14 +53,52 @@ struct Work {
     status: Option<StandbyClusterStatus>,
 }
 
+/// The pause after failures of one lane, doubled up to a maximum.
+#[derive(Debug)]
+struct Retry {
+    max_ms: u64,
+    failures: u32,
+    not_before: Micros,
+}
+
+impl Retry {
+    fn up_to(max_ms: u64) -> Self {
+        Self {
+            max_ms,
+            failures: 0,
+            not_before: Micros(0),
+        }
+    }
+
+    fn note(&mut self, done: bool, now: Micros) {
+        if done {
+            self.failures = 0;
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let pause = RETRY_MIN_MS.saturating_mul(1 << (self.failures - 1).min(10));
+        self.not_before = now.plus(Micros::from_millis(pause.min(self.max_ms)));
+    }
+
+    fn may(&self, now: Micros) -> bool {
+        self.failures == 0 || now >= self.not_before
+    }
+
+    /// Until the next try; none when nothing has failed.
+    fn wait(&self, now: Micros) -> Option<Micros> {
+        (self.failures > 0).then(|| self.not_before.since(now).plus(Micros::from_millis(1)))
+    }
+}
+
 /// The lanes beside one actor.
 pub(super) struct Background {
     context: Arc<Context>,
     key: Key,
     send: mpsc::Sender<Done>,
     busy: bool,
-    not_before: Micros,
-    failures: u32,
+    retry: Retry,
+    announcing: bool,
+    announce_retry: Retry,
     applied: Option<(Arc<ValidatedCluster>, Micros)>,
     slices: Option<Vec<EndpointSlice>>,
     status: Option<(StandbyClusterStatus, Micros)>,
@@ -71,16 +111,21 @@ impl Background {
             key,
             send,
             busy: false,
-            not_before: Micros(0),
-            failures: 0,
+            retry: Retry::up_to(RETRY_MAX_MS),
+            announcing: false,
+            announce_retry: Retry::up_to(HOT_RETRY_MAX_MS),
             applied: None,
             slices: None,
             status: None,
         }
     }
 
-    /// Writes the read-write slice.
-    pub(super) fn announce(&self, cluster: Arc<ValidatedCluster>, announced: Announced) {
+    /// Writes the read-write slice, unless it is being written, or has just failed.
+    pub(super) fn announce(&mut self, cluster: Arc<ValidatedCluster>, announced: Announced) {
+        if self.announcing || !self.announce_retry.may(self.context.clock.now()) {
+            return;
+        }
+        self.announcing = true;
         let (context, send) = (self.context.clone(), self.send.clone());
         let write = async move {
             let result = announce::read_write(&context, &cluster, &announced).await;
@@ -88,6 +133,12 @@ impl Background {
             let _ = send.send(Done::Announced(announced, result)).await;
         };
         tokio::spawn(write.instrument(Span::current()));
+    }
+
+    /// The read-write slice was written, or not.
+    pub(super) fn announced(&mut self, done: bool) {
+        self.announcing = false;
+        self.announce_retry.note(done, self.context.clock.now());
     }
 
     /// Takes in what was done, and returns an identity if one was made or read.
@@ -98,13 +149,7 @@ impl Background {
     ) -> Option<Arc<OperatorTls>> {
         let now = self.context.clock.now();
         self.busy = false;
-        if done.failed.is_some() {
-            self.failures = self.failures.saturating_add(1);
-            let pause = RETRY_MIN_MS.saturating_mul(1 << self.failures.min(10));
-            self.not_before = now.plus(Micros::from_millis(pause.min(RETRY_MAX_MS)));
-        } else {
-            self.failures = 0;
-        }
+        self.retry.note(done.failed.is_none(), now);
         volumes.extend(done.volumes);
         if let Some(cluster) = done.objects {
             self.applied = Some((cluster, now));
@@ -118,6 +163,13 @@ impl Background {
         done.tls
     }
 
+    /// When failed work may be tried again, from `now`; none when none has failed.
+    pub(super) fn retry_in(&self, now: Micros) -> Option<Micros> {
+        let work = self.retry.wait(now).filter(|_| !self.busy);
+        let announce = self.announce_retry.wait(now).filter(|_| !self.announcing);
+        work.into_iter().chain(announce).min()
+    }
+
     fn due(&self, since: Option<Micros>, every_ms: u64) -> bool {
         let now = self.context.clock.now();
         since.is_none_or(|at| now.since(at) >= Micros::from_millis(every_ms))
@@ -129,7 +181,7 @@ impl Background {
             && work.slices.is_none()
             && work.volumes.is_empty()
             && work.status.is_none();
-        if self.busy || nothing || self.context.clock.now() < self.not_before {
+        if self.busy || nothing || !self.retry.may(self.context.clock.now()) {
             return;
         }
         self.busy = true;

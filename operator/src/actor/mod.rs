@@ -24,8 +24,8 @@ use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::context::{Context, Key};
 use crate::limits::{
-    EVENT_NOTE_BYTES_MAX, NOTICES_REMEMBERED_MAX, RECORDS_PER_TURN_MAX, RETRY_MAX_MS, RETRY_MIN_MS,
-    ms,
+    EVENT_NOTE_BYTES_MAX, HOT_RETRY_MAX_MS, NOTICES_REMEMBERED_MAX, RECORDS_PER_TURN_MAX,
+    RETRY_MAX_MS, RETRY_MIN_MS, ms,
 };
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
@@ -57,7 +57,6 @@ pub struct Actor {
     complaint: Option<String>,
     uid: String,
     announced: Option<Announced>,
-    announcing: bool,
     background: Background,
     done: mpsc::Receiver<Done>,
     status: Option<StandbyClusterStatus>,
@@ -97,7 +96,6 @@ impl Actor {
             complaint: None,
             uid: String::new(),
             announced: None,
-            announcing: false,
             done,
             status: None,
             told: HashSet::new(),
@@ -142,7 +140,7 @@ impl Actor {
     fn take_in(&mut self, done: Done) {
         match done {
             Done::Announced(announced, result) => {
-                self.announcing = false;
+                self.background.announced(result.is_ok());
                 match result {
                     Ok(()) => {
                         let now = self.context.clock.now();
@@ -215,7 +213,7 @@ impl Actor {
     fn back_off(&mut self) -> Micros {
         self.failures = self.failures.saturating_add(1);
         let doubled = RETRY_MIN_MS.saturating_mul(1 << self.failures.min(10));
-        Micros::from_millis(doubled.min(RETRY_MAX_MS))
+        Micros::from_millis(doubled.min(HOT_RETRY_MAX_MS))
     }
 
     /// The resource is gone: lets go of what is left of it.
@@ -416,8 +414,7 @@ impl Actor {
             target
         });
         let announced = Announced { primary, family };
-        if !self.announcing && self.announced.as_ref() != Some(&announced) {
-            self.announcing = true;
+        if self.announced.as_ref() != Some(&announced) {
             self.background.announce(cluster.clone(), announced);
         }
     }
@@ -430,6 +427,7 @@ impl Actor {
             .values()
             .filter_map(|stream| stream.lost_at(now, thresholds))
             .map(|at| at.since(now).plus(Micros::from_millis(1)))
+            .chain(self.background.retry_in(now))
             .fold(plan.requeue_after, Micros::min)
     }
 

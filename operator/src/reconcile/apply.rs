@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use standby_api::{NodeRole, StandbyCluster, names};
@@ -33,13 +35,35 @@ pub async fn objects(
     for access in Access::ALL {
         apply(&context.client, &service::service(cluster, access), USUAL).await?;
     }
-    if let Some(budget) = pod_disruption_budget::pod_disruption_budget(cluster) {
-        apply(&context.client, &budget, USUAL).await?;
+    match pod_disruption_budget::pod_disruption_budget(cluster) {
+        Some(budget) => apply(&context.client, &budget, USUAL).await.map(|_| ())?,
+        None => remove::<PodDisruptionBudget>(context, cluster).await?,
     }
-    if let Some(policy) = network_policy::network_policy(cluster) {
-        apply(&context.client, &policy, USUAL).await?;
+    match network_policy::network_policy(cluster) {
+        Some(policy) => apply(&context.client, &policy, USUAL).await.map(|_| ())?,
+        None => remove::<NetworkPolicy>(context, cluster).await?,
     }
     Ok(tls)
+}
+
+/// Removes an object named like the cluster that is not wanted any more.
+async fn remove<K>(context: &Context, cluster: &ValidatedCluster) -> Result<(), ApiError>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + serde::de::DeserializeOwned
+        + Clone
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), &cluster.namespace);
+    let what = format!("delete {} {}", K::kind(&()), cluster.name);
+    gone(
+        within(
+            USUAL,
+            what,
+            api.delete(&cluster.name, &DeleteParams::default()),
+        )
+        .await,
+    )
 }
 
 /// Holds the cluster's resource by a finalizer, so that its volumes can be let go of before they are
@@ -58,22 +82,27 @@ async fn hold(context: &Context, cluster: &ValidatedCluster) -> Result<(), ApiEr
         .map(|_| ())
 }
 
-/// Carries out the planned actions that are not hot, in order. Stops at the first that fails: the
-/// next turn begins anew.
+/// Carries out the planned actions that are not hot, in order. One that fails does not keep the
+/// others from being tried: what ails one node must not hold up the rest. The first failure is
+/// returned, and the next turn plans anew.
 pub async fn actions(
     context: &Context,
     cluster: &ValidatedCluster,
     planned: &[Planned],
 ) -> Result<(), StepError> {
+    let mut first = None;
     for Planned { action, why } in planned.iter().filter(|planned| !planned.action.is_hot()) {
         match action {
             // Idempotent and repeated in every plan of a deletion.
             Action::Release | Action::RetainClaims { .. } => {}
             _ => info!(%action, %why, "acting"),
         }
-        one(context, cluster, action).await?;
+        let failed = one(context, cluster, action).await.err();
+        if first.is_none() {
+            first = failed;
+        }
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
 }
 
 async fn one(

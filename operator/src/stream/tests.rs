@@ -307,6 +307,7 @@ async fn a_node_with_another_name_is_not_talked_to() {
         },
         heard: Arc::new(Mutex::new(heard)),
         orders,
+        established: false,
     };
     let error = task.session(&tls).await.expect_err("the name is another");
     assert!(matches!(error, SessionError::Transport(_)), "{error}");
