@@ -96,6 +96,9 @@ pub const ACCEPT_RETRY_MS: u64 = 50;
 pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// HTTP/2 window of one connection.
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Requests of one connection that a client may take back before they are looked at: as many time out
+/// at once in a failover, and that must not cost the connection.
+pub const H2_RESETS_PENDING_MAX: usize = 4_096;
 /// A silent client is asked this often whether it is still there. etcd's default is two hours; hosts
 /// that vanish should not hold watches so long.
 pub const H2_KEEPALIVE_INTERVAL_MS: u64 = 60_000;

@@ -24,7 +24,7 @@ use super::lifetimes::{Generation, Lifetimes};
 use crate::limits::{
     ACCEPT_RETRY_MS, CLIENT_CONNECTIONS_MAX, CLIENT_HANDSHAKE_MS, CLOSE_GRACE_MS,
     H2_CONNECTION_WINDOW_BYTES, H2_KEEPALIVE_INTERVAL_MS, H2_KEEPALIVE_TIMEOUT_MS,
-    H2_STREAM_WINDOW_BYTES,
+    H2_RESETS_PENDING_MAX, H2_STREAM_WINDOW_BYTES,
 };
 
 /// What the TLS configuration must offer for both gRPC and HTTP/1.1 clients.
@@ -185,6 +185,7 @@ fn http_settings() -> Builder<TokioExecutor> {
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(None)
+        .max_pending_accept_reset_streams(Some(H2_RESETS_PENDING_MAX))
         .keep_alive_interval(Some(Duration::from_millis(H2_KEEPALIVE_INTERVAL_MS)))
         .keep_alive_timeout(Duration::from_millis(H2_KEEPALIVE_TIMEOUT_MS));
     builder.http1().timer(TokioTimer::new());
