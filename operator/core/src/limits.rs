@@ -9,6 +9,9 @@ pub const PING_MS: u64 = 500;
 /// after the role was first reported, in milliseconds. Kubernetes reports containers late; this is
 /// far longer than it needs.
 pub const CONTAINER_SETTLED_MS: u64 = 10_000;
+/// A suspicion that changes nothing is told only when it has lasted so long, in milliseconds: after a
+/// change of view followers connect anew.
+pub const SUSPICION_TOLD_MS: u64 = 1_000;
 /// How long a failed primary without a successor keeps its address, in milliseconds. Taking it out
 /// costs the next change of the slice up to a second.
 pub const BLOCKED_BEFORE_WITHDRAWN_MS: u64 = 1_000;

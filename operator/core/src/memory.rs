@@ -88,6 +88,8 @@ pub struct Memory {
     pub before: Vec<Holder>,
     /// There may be others before it that this operator never saw.
     pub before_unknown: bool,
+    /// Since when there has been a suspicion that changes nothing.
+    pub suspicion: Since,
     /// Since when something has been wrong with the primary.
     pub primary_doubted: Since,
     /// Since when the primary has been failed.

@@ -10,6 +10,9 @@ pub mod record;
 pub mod release;
 pub mod status;
 
+#[cfg(test)]
+mod tests;
+
 use crate::api::ApiError;
 use standby_operator_core::build::pki::PkiError;
 

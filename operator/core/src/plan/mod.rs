@@ -333,6 +333,9 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
         || situation.stepped_down.is_some()
         || matches!(situation.phase, Phase::Suspected | Phase::HandingOver);
     memory.primary_doubted.note(doubted, epoch, now);
+    memory
+        .suspicion
+        .note(situation.suspicion.is_some(), epoch, now);
     memory.primary_failed.note(failed, epoch, now);
     memory
         .synchronous_missing

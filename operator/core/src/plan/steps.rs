@@ -24,7 +24,12 @@ pub(super) fn hot(
         step_without_view(observation, situation, plan);
     }
     if let Some(why) = &situation.suspicion {
-        plan.tell("Suspicion", true, why.clone());
+        let limit = Micros::from_millis(limits::SUSPICION_TOLD_MS);
+        let held = memory.suspicion.held(now);
+        plan.look_when(held, limit);
+        if held >= limit {
+            plan.tell("Suspicion", true, why.clone());
+        }
     }
     if situation.phase.is_stalled() {
         plan.tell("ActionNeeded", true, situation.why.clone());

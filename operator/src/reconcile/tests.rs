@@ -1,0 +1,227 @@
+//! The shell's safety-relevant calls against a scripted API server.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+use standby_api::StandbyCluster;
+use standby_core::{ClusterId, NodeId, View};
+use standby_operator_core::plan::{Basis, Recovery};
+use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_test::mock::{Handle, pair};
+
+use super::{StepError, record};
+use crate::clock::Clock;
+use crate::context::{Context, Key, Wakers};
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::stores::Stores;
+
+type Server = Handle<Request<Body>, Response<Body>>;
+
+fn settings() -> Settings {
+    Settings {
+        node_image: "node:1".into(),
+        operator_namespace: "operators".into(),
+        version: "0.1.0".into(),
+    }
+}
+
+/// A context whose calls are answered by the script. Its watches have a server of their own that
+/// never answers.
+fn context() -> (Context, Server) {
+    let (service, server) = pair::<Request<Body>, Response<Body>>();
+    let client = Client::new(service, "shop");
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let (unanswered, _) = pair::<Request<Body>, Response<Body>>();
+    let stores = Stores::start(&Client::new(unanswered, "shop"), &[], &stopped);
+    let reporter = Reporter {
+        controller: "standby-operator".into(),
+        instance: None,
+    };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        settings: settings(),
+        clock: Clock::start(),
+        stores,
+        wakers: Wakers::default(),
+        events: Arc::new(Semaphore::new(1)),
+        metrics: Arc::new(Metrics::new().expect("metrics")),
+        readiness: Arc::new(Readiness::default()),
+    };
+    (context, server)
+}
+
+fn key() -> Key {
+    Key {
+        namespace: "shop".into(),
+        name: "db".into(),
+    }
+}
+
+fn cluster() -> ValidatedCluster {
+    let cluster: StandbyCluster = serde_json::from_value(json!({
+        "apiVersion": "standby.dev/v1alpha1", "kind": "StandbyCluster",
+        "metadata": {"name": "db", "namespace": "shop", "uid": "c0ffee", "generation": 1},
+        "spec": {"storage": {"size": "1Gi"}}
+    }))
+    .expect("a cluster");
+    validate(&cluster, &settings(), None).expect("a valid cluster")
+}
+
+fn node(serial: u32) -> NodeId {
+    NodeId::new(format!("db-{serial}"), format!("{serial:016x}"))
+}
+
+fn first() -> View {
+    View::first(ClusterId("c0ffee".into()), node(1))
+}
+
+fn healthy() -> View {
+    first().with_synchronous([node(2)].into())
+}
+
+fn stored(view: &View, version: &str) -> Value {
+    json!({
+        "apiVersion": "standby.dev/v1alpha1", "kind": "StandbyView",
+        "metadata": {"name": "db", "namespace": "shop", "resourceVersion": version,
+            "finalizers": ["standby.dev/view"]},
+        "spec": standby_api::StandbyViewSpec::from(view),
+    })
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": reason,
+        "reason": reason, "code": code})
+}
+
+async fn serve(server: &mut Server, code: u16, body: Value) -> (Method, Value) {
+    let (request, send) = server.next_request().await.expect("a request");
+    let method = request.method().clone();
+    let bytes = request
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    let body = Body::from(serde_json::to_vec(&body).expect("json"));
+    let status = StatusCode::from_u16(code).expect("a status");
+    send.send_response(
+        Response::builder()
+            .status(status)
+            .body(body)
+            .expect("a response"),
+    );
+    (
+        method,
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    )
+}
+
+#[tokio::test]
+async fn a_promotion_is_written_against_the_version_that_was_read_live() {
+    let (context, mut server) = context();
+    let next = healthy().promote(node(2));
+    let planned = next.clone();
+    let run = tokio::spawn(async move {
+        record::record(
+            &context,
+            &key(),
+            &cluster(),
+            &planned,
+            &Basis::View(healthy()),
+        )
+        .await
+    });
+    let (method, _) = serve(&mut server, 200, stored(&healthy(), "41")).await;
+    assert_eq!(method, Method::GET);
+    let (method, written) = serve(&mut server, 200, stored(&next, "42")).await;
+    assert_eq!(method, Method::PUT);
+    assert_eq!(written["metadata"]["resourceVersion"], "41");
+    assert_eq!(written["spec"]["epoch"], 3);
+    assert_eq!(written["spec"]["primary"], node(2).to_string());
+    let change = run.await.expect("it ends").expect("it is recorded");
+    assert_eq!(change, standby_core::ViewChange::Promoted);
+}
+
+#[tokio::test]
+async fn nothing_is_written_when_something_else_is_recorded_than_was_planned_with() {
+    let (context, mut server) = context();
+    let run = tokio::spawn(async move {
+        let next = healthy().promote(node(2));
+        record::record(&context, &key(), &cluster(), &next, &Basis::View(healthy())).await
+    });
+    let other = healthy().promote(node(1));
+    serve(&mut server, 200, stored(&other, "42")).await;
+    let error = run.await.expect("it ends").expect_err("the plan is void");
+    assert!(matches!(error, StepError::Superseded), "{error}");
+    assert!(server.next_request().await.is_none(), "no write was tried");
+}
+
+#[tokio::test]
+async fn a_write_that_lost_the_race_is_planned_anew() {
+    let (context, mut server) = context();
+    let run = tokio::spawn(async move {
+        let next = healthy().promote(node(2));
+        record::record(&context, &key(), &cluster(), &next, &Basis::View(healthy())).await
+    });
+    serve(&mut server, 200, stored(&healthy(), "41")).await;
+    serve(&mut server, 409, failure(409, "Conflict")).await;
+    let error = run
+        .await
+        .expect("it ends")
+        .expect_err("somebody was faster");
+    assert!(matches!(error, StepError::Superseded), "{error}");
+}
+
+#[tokio::test]
+async fn a_first_view_is_created_and_never_written_over_another() {
+    let (context, mut server) = context();
+    let run = tokio::spawn(async move {
+        let once = record::record(&context, &key(), &cluster(), &first(), &Basis::Nothing)
+            .await
+            .is_ok();
+        let twice = record::record(&context, &key(), &cluster(), &first(), &Basis::Nothing).await;
+        (once, twice)
+    });
+    serve(&mut server, 404, failure(404, "NotFound")).await;
+    let (method, made) = serve(&mut server, 201, stored(&first(), "1")).await;
+    assert_eq!(method, Method::POST);
+    assert_eq!(made["metadata"]["finalizers"], json!(["standby.dev/view"]));
+    serve(&mut server, 200, stored(&first(), "1")).await;
+    let (once, twice) = run.await.expect("it ends");
+    assert!(once);
+    assert!(matches!(twice, Err(StepError::Superseded)));
+}
+
+#[tokio::test]
+async fn a_continued_view_names_its_evidence() {
+    let (context, mut server) = context();
+    let next = healthy().promote(node(1));
+    let planned = next.clone();
+    let run = tokio::spawn(async move {
+        let recovery = Recovery {
+            above: healthy().epoch,
+            evidence: "db-1 epoch 2".into(),
+        };
+        let basis = Basis::Nodes {
+            recorded: None,
+            recovery,
+        };
+        record::record(&context, &key(), &cluster(), &planned, &basis).await
+    });
+    serve(&mut server, 404, failure(404, "NotFound")).await;
+    let (_, made) = serve(&mut server, 201, stored(&next, "1")).await;
+    assert_eq!(made["spec"]["consent"]["kind"], "recovery");
+    assert_eq!(made["spec"]["consent"]["epoch"], 3);
+    assert_eq!(made["spec"]["consent"]["mayLose"], "nothing: db-1 epoch 2");
+    run.await.expect("it ends").expect("it is recorded");
+}
