@@ -10,8 +10,8 @@ use crate::validate::ValidatedCluster;
 /// The names of the pods there should be, in order of their serials.
 #[must_use]
 pub fn wanted(cluster: &ValidatedCluster) -> Vec<String> {
-    let last = u32::try_from(cluster.instances).expect("at most 9, as was validated");
-    (1..=last)
+    (1_u32..)
+        .take(cluster.instances)
         .map(|serial| meta::pod_name(&cluster.name, serial))
         .collect()
 }

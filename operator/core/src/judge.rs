@@ -346,8 +346,11 @@ pub fn synchronous(observation: &Observation, primary: &NodeReport, node: &NodeI
                 why: format!("{by_primary}; {gone}"),
             };
         }
+        // Right after a change of view followers connect anew: only a lasting cut counts.
+        let lasting = observation.cluster.thresholds.silence_min;
         if let Some(link) = facts.live().and_then(|report| report.link.as_ref())
             && link_lost(observation, link)
+            && peer.is_some_and(|peer| peer.silent >= lasting)
         {
             let why = format!(
                 "{by_primary}, and {name} has lost it: {}",

@@ -3,30 +3,26 @@
 //! plan, carry out the hot part, hand the rest to a task beside it.
 
 mod background;
+mod notices;
 mod orders;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt;
-use kube::runtime::events::{Event, EventType};
-use standby_api::{StandbyCluster, StandbyClusterStatus, names};
+use standby_api::{StandbyCluster, StandbyClusterStatus};
 use standby_core::{Epoch, Micros};
 use standby_operator_core::facts::cluster_facts;
 use standby_operator_core::memory::Memory;
 use standby_operator_core::observe::{Observation, Recorded};
-use standby_operator_core::plan::{Action, Notice, Phase, Plan, plan};
+use standby_operator_core::plan::{Action, Phase, Plan, plan};
 use standby_operator_core::validate::{ValidatedCluster, validate};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::context::{Context, Key};
-use crate::limits::{
-    EVENT_NOTE_BYTES_MAX, HOT_RETRY_MAX_MS, NOTICES_REMEMBERED_MAX, RECORDS_PER_TURN_MAX,
-    RETRY_MAX_MS, RETRY_MIN_MS, ms,
-};
+use crate::limits::{HOT_RETRY_MAX_MS, RECORDS_PER_TURN_MAX, RETRY_MAX_MS, RETRY_MIN_MS, ms};
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
 use crate::reconcile::{StepError, pki, record, release};
@@ -454,86 +450,4 @@ impl Actor {
             total_ms = after(failover.synchronous), "writes go again"
         );
     }
-
-    fn complain(&mut self) {
-        if let Some(complaint) = self.complaint.clone() {
-            self.tell(&Notice {
-                reason: "Invalid",
-                warning: true,
-                message: complaint,
-            });
-        }
-    }
-
-    fn tell_all(&mut self, plan: &Plan) {
-        self.complain();
-        for notice in &plan.notices {
-            self.tell(notice);
-        }
-    }
-
-    /// Sends a notice as an Event, once per epoch and meaning.
-    fn tell(&mut self, notice: &Notice) {
-        let words: Vec<&str> = notice
-            .message
-            .split_whitespace()
-            .filter(|word| !is_number(word))
-            .collect();
-        let mark = format!("{} {} {}", self.epoch(), notice.reason, words.join(" "));
-        if self.told.len() >= NOTICES_REMEMBERED_MAX {
-            self.told.clear();
-        }
-        if !self.told.insert(mark) {
-            return;
-        }
-        if notice.warning {
-            warn!(reason = notice.reason, "{}", notice.message);
-        } else {
-            info!(reason = notice.reason, "{}", notice.message);
-        }
-        let Ok(permit) = self.context.events.clone().try_acquire_owned() else {
-            error!(
-                reason = notice.reason,
-                "too many Events in flight: this one is only logged"
-            );
-            return;
-        };
-        let mut note = notice.message.clone();
-        while note.len() > EVENT_NOTE_BYTES_MAX {
-            note.pop();
-        }
-        let event = Event {
-            type_: if notice.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: notice.reason.to_owned(),
-            note: Some(note),
-            action: notice.reason.to_owned(),
-            secondary: None,
-        };
-        let reference = ObjectReference {
-            api_version: Some(format!("{}/{}", names::GROUP, names::VERSION)),
-            kind: Some("StandbyCluster".into()),
-            name: Some(self.key.name.clone()),
-            namespace: Some(self.key.namespace.clone()),
-            uid: Some(self.uid.clone()),
-            ..ObjectReference::default()
-        };
-        let recorder = self.context.recorder.clone();
-        tokio::spawn(async move {
-            let sent = recorder.publish(&event, &reference);
-            if let Err(error) = crate::api::within(crate::api::USUAL, "send an Event", sent).await {
-                warn!(%error, "an Event was not sent");
-            }
-            drop(permit);
-        });
-    }
-}
-
-/// Whether a word is only a number: two notices that differ in numbers say the same.
-fn is_number(word: &str) -> bool {
-    let bare = word.trim_matches(|c: char| !c.is_ascii_digit());
-    !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.contains('-')
 }

@@ -168,7 +168,12 @@ fn recovery(
         );
     };
     let (mut missing, evidence) = asked(observation, highest);
-    let promote = best_candidate(observation, highest, true);
+    // A primary that works stays: only the object was lost.
+    let in_role = observation
+        .live(&highest.primary)
+        .filter(|report| report.role == NodeRole::Primary && report.doubt.is_empty())
+        .map(|report| report.node.clone());
+    let promote = in_role.or_else(|| best_candidate(observation, highest, true));
     if promote.is_none() {
         missing.push(format!(
             "no complete node of epoch {} can be reached",

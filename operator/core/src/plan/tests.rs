@@ -72,6 +72,7 @@ fn a_missing_view_is_continued_above_the_highest_epoch_when_every_node_reports()
     assert_eq!(plan.phase, Phase::Recovering);
     let (next, _) = plan.view_to_record().expect("a view");
     assert_eq!((next.epoch, next.can_acknowledge()), (Epoch(3), false));
+    assert_eq!(next.primary, id(1), "a primary that works stays");
 }
 
 #[test]
@@ -284,6 +285,18 @@ fn a_lost_synchronous_node_is_replaced_by_the_replica() {
          - push, await [db-3]\n    because every node must know the recorded view\n\
          - announce db-1 at 10.0.0.1\n    because db-1 is primary in epoch 2\n"
     );
+}
+
+#[test]
+fn a_cut_between_primary_and_synchronous_node_counts_when_it_lasts() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.link(2, LinkState::NotPrimary);
+    let peer = &mut observation.said(1).peers[0];
+    peer.connected = false;
+    peer.silent = Micros::from_millis(200);
+    assert_eq!(planned(&observation).phase, Phase::Healthy);
+    observation.said(1).peers[0].silent = Micros::from_millis(1_500);
+    assert_eq!(planned(&observation).phase, Phase::ReplacingSynchronous);
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! What people are told: Events and log lines, each once.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType};
+use standby_api::names;
+use standby_operator_core::plan::{Notice, Plan};
+use tracing::{error, info, warn};
+
+use super::Actor;
+use crate::limits::{EVENT_NOTE_BYTES_MAX, NOTICES_REMEMBERED_MAX};
+
+impl Actor {
+    pub(super) fn complain(&mut self) {
+        if let Some(complaint) = self.complaint.clone() {
+            self.tell(&Notice {
+                reason: "Invalid",
+                warning: true,
+                message: complaint,
+            });
+        }
+    }
+
+    pub(super) fn tell_all(&mut self, plan: &Plan) {
+        self.complain();
+        for notice in &plan.notices {
+            self.tell(notice);
+        }
+    }
+
+    /// Sends a notice as an Event, once per epoch and meaning.
+    fn tell(&mut self, notice: &Notice) {
+        let words: Vec<&str> = notice
+            .message
+            .split_whitespace()
+            .filter(|word| !is_number(word))
+            .collect();
+        let mark = format!("{} {} {}", self.epoch(), notice.reason, words.join(" "));
+        if self.told.len() >= NOTICES_REMEMBERED_MAX {
+            self.told.clear();
+        }
+        if !self.told.insert(mark) {
+            return;
+        }
+        if notice.warning {
+            warn!(reason = notice.reason, "{}", notice.message);
+        } else {
+            info!(reason = notice.reason, "{}", notice.message);
+        }
+        let Ok(permit) = self.context.events.clone().try_acquire_owned() else {
+            error!(
+                reason = notice.reason,
+                "too many Events in flight: this one is only logged"
+            );
+            return;
+        };
+        let mut note = notice.message.clone();
+        while note.len() > EVENT_NOTE_BYTES_MAX {
+            note.pop();
+        }
+        let event = Event {
+            type_: if notice.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason.to_owned(),
+            note: Some(note),
+            action: notice.reason.to_owned(),
+            secondary: None,
+        };
+        let reference = ObjectReference {
+            api_version: Some(format!("{}/{}", names::GROUP, names::VERSION)),
+            kind: Some("StandbyCluster".into()),
+            name: Some(self.key.name.clone()),
+            namespace: Some(self.key.namespace.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let recorder = self.context.recorder.clone();
+        tokio::spawn(async move {
+            let sent = recorder.publish(&event, &reference);
+            if let Err(error) = crate::api::within(crate::api::USUAL, "send an Event", sent).await {
+                warn!(%error, "an Event was not sent");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Whether a word is only a number: two notices that differ in numbers say the same.
+fn is_number(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_digit());
+    !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.contains('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_with_units_around_them_are_numbers_and_names_are_not() {
+        for number in ["1689", "133.9);", "1544"] {
+            assert!(is_number(number), "{number}");
+        }
+        for word in ["db-1", "ms", "(phi", "epoch"] {
+            assert!(!is_number(word), "{word}");
+        }
+    }
+}
