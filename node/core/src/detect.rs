@@ -169,9 +169,7 @@ impl Detector {
         }
         (
             mean,
-            (squares / count)
-                .sqrt()
-                .max(DETECTOR_DEVIATION_MIN_MS),
+            (squares / count).sqrt().max(DETECTOR_DEVIATION_MIN_MS),
         )
     }
 }

@@ -5,7 +5,7 @@ use crate::entry::{Entry, Position};
 use crate::ids::{Epoch, Index, Micros};
 use crate::message::{Hello, Message, RejectReason};
 
-use super::{Doubt, LinkState, Output, Replica, Role, SessionId};
+use super::{Doubt, Fault, LinkState, Output, Replica, Role, SessionId};
 
 /// What a follower keeps for one epoch.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Replica {
                 epoch,
                 start,
                 attempt,
-            } if attempt == self.hello_attempt => {
+            } if attempt == self.hello_attempt || self.has(Fault::AnswerToEarlierHello) => {
                 self.on_welcome(session, epoch, start);
             }
             Message::SnapshotFollows { epoch, attempt } if attempt == self.hello_attempt => {
@@ -153,7 +153,7 @@ impl Replica {
         if !self.follows(epoch) {
             return;
         }
-        if start.index < self.commit {
+        if start.index < self.commit && !self.has(Fault::CutCommitted) {
             // V6: what is committed is never cut. The primary lacks it: something was rolled back.
             self.doubt = Some(Doubt::PrimaryLacksCommitted {
                 start: start.index,
@@ -211,6 +211,10 @@ impl Replica {
         entries: Vec<Entry>,
         commit: Index,
     ) {
+        if epoch < self.epoch() && self.has(Fault::AppendOfLowerEpoch) {
+            self.append_of_lower_epoch(session, epoch, previous, entries);
+            return;
+        }
         if !self.follows(epoch) {
             return;
         }
@@ -239,6 +243,28 @@ impl Replica {
         self.advance_commit();
     }
 
+    /// What [`Fault::AppendOfLowerEpoch`] does.
+    fn append_of_lower_epoch(
+        &mut self,
+        session: SessionId,
+        epoch: Epoch,
+        previous: Position,
+        entries: Vec<Entry>,
+    ) {
+        let Some(last) = entries.last().map(|entry| entry.position) else {
+            return;
+        };
+        if previous == self.log.last() && last.epoch >= previous.epoch {
+            for entry in &entries {
+                self.log.append(entry.position);
+            }
+            self.outputs.push(Output::Append(entries));
+            let durable = last.index;
+            self.outputs
+                .push(Output::Send(session, Message::Ack { epoch, durable }));
+        }
+    }
+
     fn on_heartbeat(
         &mut self,
         session: SessionId,
@@ -255,7 +281,9 @@ impl Replica {
             }
             return;
         }
-        if !self.follows(epoch) {
+        let overlooked =
+            self.storing.is_some() && epoch == self.epoch() && self.has(Fault::GrantWhileStoring);
+        if !self.follows(epoch) && !overlooked {
             return;
         }
         let durable = self.log.durable();
@@ -273,7 +301,9 @@ impl Replica {
         follower.told_commit = follower.told_commit.max(commit);
         let counts = self.timing.lease.plus(self.timing.drift);
         self.grants.retain(|_, at| now.since(*at) < counts);
-        self.grants.insert(epoch, now);
+        if !overlooked {
+            self.grants.insert(epoch, now);
+        }
         let reply = Message::HeartbeatReply {
             epoch,
             sequence,

@@ -1,3 +1,4 @@
+            previous_stopped: None,
 //! The state machine that every node runs: it takes in what happened (a view, a message, a disk
 //! completion, the passing of time) and says what to do (store, send, cut, commit).
 //!
@@ -8,6 +9,7 @@
 //! acknowledging, granting), `status` (what is reported).
 
 mod follower;
+mod mutant;
 mod primary;
 mod status;
 #[cfg(test)]
@@ -24,6 +26,9 @@ use crate::message::{Hello, Message};
 use crate::view::View;
 
 use follower::Follower;
+use mutant::Mutant as Fault;
+#[cfg(feature = "mutants")]
+pub use mutant::Mutant;
 use primary::Primary;
 pub use status::{Doubt, LinkState, PeerStatus, PrimaryLink, RoleKind, Status, WriteStall};
 
@@ -219,6 +224,9 @@ pub struct Replica {
     doubt: Option<Doubt>,
     role: Role,
     outputs: Vec<Output>,
+    /// A rule that is broken on purpose.
+    #[cfg(feature = "mutants")]
+    mutant: Option<Fault>,
 }
 
 impl Replica {
@@ -238,7 +246,6 @@ impl Replica {
             log: LogIndex::recovered(start.log),
             commit: start.applied,
             grants: BTreeMap::new(),
-            previous_stopped: None,
             await_nodes: BTreeSet::new(),
             hello_attempt: 0,
             accepted: BTreeMap::new(),
@@ -247,6 +254,8 @@ impl Replica {
             doubt: start.doubt,
             role: Role::Idle,
             outputs: Vec::new(),
+            #[cfg(feature = "mutants")]
+            mutant: None,
         };
         replica.take_role();
         replica
@@ -397,9 +406,10 @@ impl Replica {
             .view
             .as_ref()
             .is_some_and(|view| view.primary == self.node);
+        let of_this_run = self.view_of_this_run || self.has(Fault::ResumeInSameEpoch);
         self.role = match &self.view {
             None => Role::Idle,
-            Some(_) if leads && (!self.view_of_this_run || self.bars_primacy()) => Role::Idle,
+            Some(_) if leads && (!of_this_run || self.bars_primacy()) => Role::Idle,
             Some(_) if leads => Role::Primary(Box::new(self.new_primary(reads.clone()))),
             Some(_) => Role::Follower(Follower::new(self.now, self.timing.heartbeat)),
         };
@@ -426,7 +436,7 @@ impl Replica {
     }
 
     fn bars_primacy(&self) -> bool {
-        self.doubt.as_ref().is_some_and(Doubt::bars_primacy)
+        !self.has(Fault::DamagedMayLead) && self.doubt.as_ref().is_some_and(Doubt::bars_primacy)
     }
 
     fn refuse_reads(&mut self, reads: BTreeSet<ReadTicket>) {

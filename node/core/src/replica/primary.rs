@@ -10,7 +10,7 @@ use crate::ids::{Epoch, Index, Micros, NodeId};
 use crate::message::{Hello, Message, RejectReason};
 use crate::view::View;
 
-use super::{Output, ReadTicket, Replica, Role, RoleKind, SessionId, Timing};
+use super::{Fault, Output, ReadTicket, Replica, Role, RoleKind, SessionId, Timing};
 
 /// A primary that has stepped down keeps nothing but its tail to hand over; one that leads keeps all
 /// of this for one epoch.
@@ -83,6 +83,11 @@ impl Replica {
     /// in the epoch `except` are left out: whoever held them is proven not to serve. What an earlier
     /// run of this process granted is not known, so its start counts as a grant.
     fn leases_end(&self, except: Option<Epoch>) -> Micros {
+        if self.has(Fault::ServeBeforeLeaseIsOver)
+            || (except.is_some() && self.has(Fault::ProofTakenForAll))
+        {
+            return Micros(0);
+        }
         let granted = self
             .grants
             .iter()
@@ -120,6 +125,7 @@ impl Replica {
         let epoch = self.epoch();
         let proven = (self.previous_stopped == Some(epoch)).then(|| Epoch(epoch.0 - 1));
         let serve_after = self.leases_end(proven);
+        let keeps_promises = !self.has(Fault::PromiseIgnored);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
@@ -127,7 +133,7 @@ impl Replica {
         primary.wait_for.extend(
             self.await_nodes
                 .iter()
-                .filter(|n| **n != self.node)
+                .filter(|n| **n != self.node && keeps_promises)
                 .cloned(),
         );
         self.extend_limits();
@@ -321,20 +327,28 @@ impl Replica {
 
     /// Commits what is durable on this node and on every node that is waited for (V1).
     fn try_commit(&mut self) {
+        let by_itself = self.has(Fault::AcknowledgeOnOwnDisk);
+        let bare_too = self.has(Fault::CommitInBareView);
+        let remembers = !self.has(Fault::AcknowledgedForgotten);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let Some(view) = &self.view else { return };
         // The gates: a view that can acknowledge, none on its way, and V5 for a new primary.
-        if self.storing.is_some() || !view.can_acknowledge() || self.now < primary.serve_after {
+        let may = view.can_acknowledge() || bare_too;
+        if self.storing.is_some() || !may || self.now < primary.serve_after {
             return;
         }
-        let durable = primary.held_by_all(self.log.durable());
+        let durable = if by_itself {
+            self.log.durable()
+        } else {
+            primary.held_by_all(self.log.durable())
+        };
         if durable <= self.commit || durable < primary.open_index {
             return;
         }
         assert!(
-            view.alone || !primary.wait_for.is_empty(),
+            view.alone || !primary.wait_for.is_empty() || bare_too,
             "a view that can acknowledge names who is waited for (V1)"
         );
         self.commit = durable;
@@ -351,14 +365,20 @@ impl Replica {
 
     /// Notes which of the nodes that are waited for have everything (V4).
     fn note_complete(&mut self) {
+        let partly = self.has(Fault::CompleteWithPartOfLog);
+        let unawaited = self.has(Fault::PromiseIgnored);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let Some(view) = &self.view else { return };
-        let everything = primary.open_index.max(self.commit);
+        let everything = if partly {
+            self.commit
+        } else {
+            primary.open_index.max(self.commit)
+        };
         // In a view that cannot acknowledge nothing is added to what must be had, so every follower
         // is as good as waited for.
-        let bare = !view.can_acknowledge();
+        let bare = !view.can_acknowledge() || unawaited;
         for peer in primary.peers.values() {
             if peer.durable >= everything && (bare || primary.wait_for.contains(&peer.node)) {
                 primary.complete.insert(peer.node.clone());
@@ -412,8 +432,12 @@ impl Replica {
             return none;
         }
         let granted = |node| primary.leases.get(node).copied().unwrap_or(none);
-        primary
-            .wait_for
+        let granters = if self.has(Fault::LeaseBySynchronousOnly) {
+            &view.synchronous
+        } else {
+            &primary.wait_for
+        };
+        granters
             .iter()
             .map(granted)
             .min()

@@ -232,7 +232,10 @@ impl Replica {
                     state: follower.link,
                     silent: now.since(follower.heard_at),
                     phi_milli: phi_milli(&follower.detector, now),
-                    lost: follower.detector.lost(now, &Thresholds::default()).is_some(),
+                    lost: follower
+                        .detector
+                        .lost(now, &Thresholds::default())
+                        .is_some(),
                     stuck: follower.stuck,
                 });
             }
