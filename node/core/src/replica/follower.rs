@@ -133,10 +133,10 @@ impl Replica {
                 self.on_heartbeat(session, epoch, sequence, commit, stuck);
             }
             Message::Reject(RejectReason::ForeignCluster) => {
-                self.doubt = Some(Doubt::RejectedAsForeign);
+                self.raise_doubt(Doubt::RejectedAsForeign);
             }
             Message::Reject(RejectReason::RolledBack) => {
-                self.doubt.get_or_insert(Doubt::RolledBack);
+                self.raise_doubt(Doubt::RolledBack);
                 self.outputs.push(Output::Discard);
             }
             _ => self.outputs.push(Output::Close(session)),
@@ -155,7 +155,7 @@ impl Replica {
         }
         if start.index < self.commit && !self.has(Fault::CutCommitted) {
             // V6: what is committed is never cut. The primary lacks it: something was rolled back.
-            self.doubt = Some(Doubt::PrimaryLacksCommitted {
+            self.raise_doubt(Doubt::PrimaryLacksCommitted {
                 start: start.index,
                 commit: self.commit,
             });

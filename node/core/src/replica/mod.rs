@@ -350,7 +350,7 @@ impl Replica {
 
     fn on_view(&mut self, view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool) {
         if view.cluster_id != self.cluster_id {
-            self.doubt = Some(Doubt::ForeignView {
+            self.raise_doubt(Doubt::ForeignView {
                 cluster_id: view.cluster_id,
             });
             return;
@@ -437,6 +437,15 @@ impl Replica {
 
     fn bars_primacy(&self) -> bool {
         !self.has(Fault::DamagedMayLead) && self.doubt.as_ref().is_some_and(Doubt::bars_primacy)
+    }
+
+    /// Takes up a doubt. One that bars primacy is never covered by a lesser one: it ends only with the
+    /// volume.
+    fn raise_doubt(&mut self, doubt: Doubt) {
+        let stands = self.doubt.as_ref().is_some_and(Doubt::bars_primacy);
+        if !stands {
+            self.doubt = Some(doubt);
+        }
     }
 
     fn refuse_reads(&mut self, reads: BTreeSet<ReadTicket>) {
