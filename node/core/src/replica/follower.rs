@@ -299,10 +299,8 @@ impl Replica {
         }
         follower.link = LinkState::Up;
         follower.told_commit = follower.told_commit.max(commit);
-        let counts = self.timing.lease.plus(self.timing.drift);
-        self.grants.retain(|_, at| now.since(*at) < counts);
         if !overlooked {
-            self.grants.insert(epoch, now);
+            self.note_grant();
         }
         let reply = Message::HeartbeatReply {
             epoch,
@@ -321,6 +319,9 @@ impl Replica {
             return;
         };
         if follower.matched && self.storing.is_none() {
+            if !self.has(Fault::AcknowledgementGrantsNothing) {
+                self.note_grant();
+            }
             self.outputs
                 .push(Output::Send(session, Message::Ack { epoch, durable }));
         }

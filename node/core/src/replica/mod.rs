@@ -1,4 +1,3 @@
-            previous_stopped: None,
 //! The state machine that every node runs: it takes in what happened (a view, a message, a disk
 //! completion, the passing of time) and says what to do (store, send, cut, commit).
 //!
@@ -209,10 +208,9 @@ pub struct Replica {
     view_stored_at: Micros,
     log: LogIndex,
     commit: Index,
-    /// When this node last granted a lease in each epoch, as long as it may still hold (V5).
+    /// When this node last granted a lease, or acknowledged, in each epoch, as long as it may matter
+    /// (V5). Epochs whose primary is proven not to serve any more are left out.
     grants: BTreeMap<Epoch, Micros>,
-    /// The epoch before which the former primary is proven not to serve.
-    previous_stopped: Option<Epoch>,
     await_nodes: BTreeSet<NodeId>,
     hello_attempt: u64,
     /// Connections of peers to this node, and how each last presented itself.
@@ -376,7 +374,7 @@ impl Replica {
             self.await_nodes.extend(await_nodes);
         }
         if previous_stopped {
-            self.previous_stopped = self.previous_stopped.max(Some(view.epoch));
+            self.forget_grants_before(view.epoch);
         }
         if view.epoch == known && self.storing.is_none() {
             self.refresh_primary();

@@ -68,7 +68,7 @@ impl Replica {
             rolled_back: BTreeSet::new(),
             peers: BTreeMap::new(),
             leases: BTreeMap::new(),
-            serve_after: self.leases_end(None),
+            serve_after: self.leases_end(),
             stepped_down: false,
             serving_since: None,
             reads,
@@ -79,25 +79,37 @@ impl Replica {
         }
     }
 
-    /// When the last lease that this node granted to a former primary has run out (V5). Leases granted
-    /// in the epoch `except` are left out: whoever held them is proven not to serve. What an earlier
-    /// run of this process granted is not known, so its start counts as a grant.
-    fn leases_end(&self, except: Option<Epoch>) -> Micros {
-        if self.has(Fault::ServeBeforeLeaseIsOver)
-            || (except.is_some() && self.has(Fault::ProofTakenForAll))
-        {
+    /// When the last lease that may be held by a former primary has run out (V5).
+    ///
+    /// This node's own grants are not all of them: a lease may have been granted two epochs ago by the
+    /// node that was promoted first, and this one, promoted after it within the same moment, never
+    /// granted anything. But it acknowledged something to that node, or it would not be complete; and
+    /// that node granted nothing any more when it took the acknowledgement. So an acknowledgement
+    /// counts as a grant. What an earlier run of this process did is not known: its start counts too.
+    fn leases_end(&self) -> Micros {
+        if self.has(Fault::ServeBeforeLeaseIsOver) {
             return Micros(0);
         }
-        let granted = self
-            .grants
-            .iter()
-            .filter(|(epoch, _)| Some(**epoch) != except);
-        let latest = granted
-            .map(|(_, at)| *at)
-            .max()
-            .unwrap_or_default()
-            .max(self.started);
+        let latest = self.grants.values().max().copied().unwrap_or_default();
+        let latest = latest.max(self.started);
         latest.plus(self.timing.lease).plus(self.timing.drift)
+    }
+
+    /// Notes that this node granted a lease or acknowledged something in its epoch.
+    pub(super) fn note_grant(&mut self) {
+        let (now, epoch) = (self.now, self.epoch());
+        let counts = self.timing.lease.plus(self.timing.drift);
+        self.grants.retain(|_, at| now.since(*at) < counts);
+        self.grants.insert(epoch, now);
+    }
+
+    /// Whoever led the epoch before `epoch` is proven not to serve any more, and with him all leases of
+    /// that epoch are void (V5). Those of earlier epochs were held by others.
+    pub(super) fn forget_grants_before(&mut self, epoch: Epoch) {
+        if self.has(Fault::ProofTakenForAll) {
+            self.grants.clear();
+        }
+        self.grants.retain(|granted, _| granted.next() != epoch);
     }
 
     /// Passes the view on to everybody who is connected and has not asked.
@@ -122,9 +134,7 @@ impl Replica {
 
     /// Takes in what the operator added to a view that is already stored.
     pub(super) fn refresh_primary(&mut self) {
-        let epoch = self.epoch();
-        let proven = (self.previous_stopped == Some(epoch)).then(|| Epoch(epoch.0 - 1));
-        let serve_after = self.leases_end(proven);
+        let serve_after = self.leases_end();
         let keeps_promises = !self.has(Fault::PromiseIgnored);
         let Role::Primary(primary) = &mut self.role else {
             return;
