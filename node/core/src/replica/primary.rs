@@ -267,8 +267,19 @@ impl Replica {
             });
         }
         if let Role::Primary(primary) = &mut self.role {
-            // One connection a node: a newer one replaces what the older one said.
-            primary.peers.retain(|_, other| other.node != peer.node);
+            // One connection a node: a newer one replaces what the older one said. The older one is
+            // closed, since "newer" is only the order in which presentations were read: were it the
+            // one that the follower uses, the follower would wait on it for ever, and so would
+            // everybody for the follower.
+            let same = |(other, known): (&SessionId, &Peer)| {
+                (known.node == peer.node && *other != session).then_some(*other)
+            };
+            let replaced: Vec<_> = primary.peers.iter().filter_map(same).collect();
+            for other in replaced {
+                primary.peers.remove(&other);
+                self.outputs.push(Output::StopStream(other));
+                self.outputs.push(Output::Close(other));
+            }
             primary.peers.insert(session, peer);
         }
         self.extend_limits();
