@@ -218,7 +218,7 @@ pub struct Replica {
     /// This node's connection to its primary.
     connected: Option<SessionId>,
     /// What each node had acknowledged and was committed (V11).
-    acknowledged: BTreeMap<NodeId, Index>,
+    acknowledged: BTreeMap<NodeId, Position>,
     doubt: Option<Doubt>,
     role: Role,
     outputs: Vec<Output>,

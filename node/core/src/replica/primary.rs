@@ -223,13 +223,7 @@ impl Replica {
     fn welcome(&mut self, session: SessionId, hello: &Hello) {
         let epoch = self.epoch();
         let start = self.log.outline().common(&hello.log);
-        let acknowledged = self
-            .acknowledged
-            .get(&hello.node)
-            .copied()
-            .unwrap_or_default();
-        let holds = start.map_or(hello.log.last.index, |start| start.index);
-        if holds < acknowledged || hello.damaged {
+        if self.lost_acknowledged(hello) || hello.damaged {
             self.remember_rolled_back(&hello.node);
             self.reject(session, RejectReason::RolledBack);
             return;
@@ -283,6 +277,16 @@ impl Replica {
             primary.peers.insert(session, peer);
         }
         self.extend_limits();
+    }
+
+    /// Whether the follower's log lacks what it once acknowledged (V11). The entry is looked for by
+    /// epoch too: another tail may be as long.
+    fn lost_acknowledged(&self, hello: &Hello) -> bool {
+        let Some(acknowledged) = self.acknowledged.get(&hello.node) else {
+            return false;
+        };
+        let released = hello.log.base.index > acknowledged.index;
+        !released && hello.log.epoch_at(acknowledged.index) != Some(acknowledged.epoch)
     }
 
     fn remember_rolled_back(&mut self, node: &NodeId) {
@@ -377,9 +381,12 @@ impl Replica {
         primary.serving_since.get_or_insert(self.now);
         self.outputs.push(Output::Commit(durable));
         for peer in primary.peers.values() {
-            let held = peer.durable.min(durable);
-            let known = self.acknowledged.entry(peer.node.clone()).or_default();
-            *known = held.max(*known);
+            // What the log has given up already is not known by its epoch; less is remembered then.
+            let held = self.log.position_at(peer.durable.min(durable));
+            if let Some(held) = held.filter(|_| remembers) {
+                let known = self.acknowledged.entry(peer.node.clone()).or_default();
+                *known = held.max(*known);
+            }
         }
         self.extend_limits();
     }
