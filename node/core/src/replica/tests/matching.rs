@@ -1,0 +1,175 @@
+//! V6: finding the last common entry, cutting, following the stream; snapshots.
+
+use super::*;
+
+#[test]
+fn v6_a_follower_cuts_its_tail_at_the_last_common_entry() {
+    let mut node = found("b")
+        .log(&[(1, 1), (1, 2), (1, 3)])
+        .applied(1)
+        .settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    assert_eq!(
+        node.welcomed(9, 2, at(1, 1)),
+        [Output::Truncate(Index(1)), ack(9, 2, 1)]
+    );
+    assert_eq!(node.replica.log().last(), at(1, 1));
+}
+
+#[test]
+fn v6_what_is_committed_is_never_cut() {
+    let mut node = found("b")
+        .log(&[(1, 1), (1, 2), (1, 3)])
+        .applied(2)
+        .settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    assert_eq!(node.welcomed(9, 2, at(1, 1)), [Output::Close(SessionId(9))]);
+    assert_eq!(node.replica.log().last(), at(1, 3));
+    assert!(matches!(
+        node.doubt(),
+        Some(Doubt::PrimaryLacksCommitted { .. })
+    ));
+}
+
+#[test]
+fn v6_an_answer_to_an_earlier_presentation_is_not_acted_on() {
+    let mut node = found("b").log(&[(1, 1), (1, 2)]).settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    let said = node.step(Input::Connected(SessionId(9)));
+    let early = attempt_of(&said);
+    let again = node.after(100);
+    assert_ne!(attempt_of(&again), early);
+    let welcome = Message::Welcome {
+        epoch: Epoch(2),
+        start: at(1, 1),
+        attempt: early,
+    };
+    assert_eq!(node.hears(9, welcome), []);
+    assert_eq!(node.replica.log().last(), at(1, 2));
+}
+
+#[test]
+fn entries_are_appended_and_acknowledged_when_they_are_on_disk() {
+    let mut node = matched_follower();
+    assert_eq!(
+        node.appended(9, 2, at(2, 2), 4, 2),
+        [
+            Output::Append(entries(2, at(2, 2), 4)),
+            Output::Commit(Index(2))
+        ]
+    );
+    assert_eq!(node.durable(2, 4), [ack(9, 2, 4)]);
+}
+
+#[test]
+fn v1_a_follower_applies_nothing_that_is_not_committed() {
+    let mut node = matched_follower();
+    node.appended(9, 2, at(2, 2), 4, 0);
+    node.durable(2, 4);
+    assert_eq!(node.replica.commit(), Index(0));
+    assert_eq!(
+        node.appended(9, 2, at(2, 4), 4, 3),
+        [Output::Commit(Index(3))]
+    );
+}
+
+#[test]
+fn v2_entries_of_a_lower_epoch_are_not_taken() {
+    let mut node = matched_follower();
+    node.adopts(&paired(3, "c", &["b"]));
+    node.welcomed(8, 3, at(2, 2));
+    assert_eq!(node.appended(8, 2, at(2, 2), 3, 3), []);
+    assert_eq!(node.replica.log().last(), at(2, 2));
+}
+
+#[test]
+fn v2_nothing_is_acknowledged_while_a_higher_view_is_being_stored() {
+    let mut node = matched_follower();
+    node.appended(9, 2, at(2, 2), 3, 0);
+    node.told(&bare(3, "b", &["a", "b"]), &[], false);
+    assert_eq!(node.durable(2, 3), []);
+}
+
+#[test]
+fn a_stream_with_a_hole_is_begun_again() {
+    let mut node = matched_follower();
+    assert_eq!(
+        node.appended(9, 2, at(2, 3), 4, 0),
+        [Output::Close(SessionId(9))]
+    );
+}
+
+#[test]
+fn a_completion_for_entries_that_were_cut_acknowledges_nothing() {
+    let mut node = matched_follower();
+    node.appended(9, 2, at(2, 2), 5, 0);
+    node.adopts(&paired(3, "c", &["b"]));
+    node.welcomed(8, 3, at(2, 2));
+    node.appended(8, 3, at(2, 2), 5, 0);
+    assert_eq!(node.durable(2, 5), [ack(8, 3, 2)]);
+    assert_eq!(node.durable(3, 5), [ack(8, 3, 5)]);
+}
+
+#[test]
+fn a_follower_behind_what_is_kept_gets_a_snapshot() {
+    let mut node = serving_primary();
+    node.step(Input::Released(Index(2)));
+    let view = paired(2, "a", &["b"]);
+    assert_eq!(
+        node.meets(2, hello("c", &view, &[])),
+        [
+            send(
+                2,
+                Message::SnapshotFollows {
+                    epoch: Epoch(2),
+                    attempt: 1
+                }
+            ),
+            Output::SendSnapshot {
+                session: SessionId(2),
+                at_least: Index(0)
+            },
+        ]
+    );
+}
+
+#[test]
+fn a_follower_that_knows_more_committed_than_the_primary_gets_no_snapshot_yet() {
+    let view = bare(2, "a", &["a"]);
+    let log = LogOutline {
+        base: at(1, 5),
+        epochs: vec![],
+        last: at(1, 5),
+    };
+    let mut node = found("a").outline(log).applied(5).settled();
+    node.adopts(&view);
+    let mut from = hello("c", &view, &[(1, 1)]);
+    from.commit = Index(7);
+    assert_eq!(node.meets(2, from), []);
+}
+
+#[test]
+fn after_a_snapshot_a_follower_presents_itself_again() {
+    let mut node = found("c").settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    let said = node.step(Input::Connected(SessionId(9)));
+    let (epoch, attempt) = (Epoch(2), attempt_of(&said));
+    assert_eq!(
+        node.hears(9, Message::SnapshotFollows { epoch, attempt }),
+        []
+    );
+    let said = node.step(Input::SnapshotInstalled(at(2, 40)));
+    assert_eq!(said.first(), Some(&Output::Commit(Index(40))));
+    assert_eq!(attempt_of(&said), attempt + 1);
+    assert_eq!(node.replica.log().base(), at(2, 40));
+}
+
+#[test]
+fn nothing_is_granted_while_a_snapshot_comes() {
+    let mut node = found("c").settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    let said = node.step(Input::Connected(SessionId(9)));
+    let (epoch, attempt) = (Epoch(2), attempt_of(&said));
+    node.hears(9, Message::SnapshotFollows { epoch, attempt });
+    assert_eq!(node.heartbeat(9, 2, 1), []);
+}
