@@ -319,6 +319,7 @@ impl<O: Send + 'static> Driver<O> {
             self.apply_job(ApplyJob::Reads(ready));
         }
         self.parts.shared.set_lease(self.parts.replica.read_lease());
+        crate::logging::set_epoch(self.parts.replica.epoch().0);
         self.publish();
     }
 
@@ -392,7 +393,7 @@ impl<O: Send + 'static> Driver<O> {
     }
 
     fn role_changed(&mut self, kind: RoleKind) {
-        tracing::info!(role = ?kind, epoch = self.parts.replica.epoch().0, "role changed");
+        tracing::info!(role = ?kind, "role changed");
         if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
             self.pending.refuse_all(&Refusal::RoleLost);
         }
@@ -460,7 +461,10 @@ fn digest_of(status: &Status) -> Digest {
         drained: status.drained,
         complete: names(|peer| peer.complete),
         connected: names(|peer| peer.session.is_some()),
-        link: status.primary_link.as_ref().map(|link| (link.state, link.lost)),
+        link: status
+            .primary_link
+            .as_ref()
+            .map(|link| (link.state, link.lost)),
         stalled: status
             .write_stall
             .as_ref()

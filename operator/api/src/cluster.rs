@@ -422,7 +422,7 @@ fn replace_after_ms_default() -> i64 {
 }
 
 fn heartbeat_interval_ms_default() -> i64 {
-    100
+    250
 }
 
 fn phi_default() -> i32 {
@@ -430,11 +430,11 @@ fn phi_default() -> i32 {
 }
 
 fn silence_min_ms_default() -> i64 {
-    400
+    1_000
 }
 
 fn silence_max_ms_default() -> i64 {
-    1_500
+    5_000
 }
 
 fn stuck_writes_ms_default() -> i64 {

@@ -122,12 +122,12 @@ fn thresholds_fit_each_other() {
     };
     refused(
         None,
-        &spec(json!({ "silenceMinMs": 5000 })),
+        &spec(json!({ "silenceMinMs": 6000 })),
         "silenceMinMs must be at most silenceMaxMs",
     );
     refused(
         None,
-        &spec(json!({ "heartbeatIntervalMs": 300 })),
+        &spec(json!({ "heartbeatIntervalMs": 600 })),
         "silenceMinMs must be at least twice heartbeatIntervalMs",
     );
 }
