@@ -105,8 +105,8 @@ pub fn act(world: &mut World, which: usize) {
     }
 }
 
-fn write(world: &mut World, node: usize) {
-    let now = world.micros();
+pub fn write(world: &mut World, node: usize) {
+    let now = world.micros(node);
     let count = world.rng.random_range(1..4u64);
     let first_command = world.clients.next_command;
     world.clients.next_command += count;
@@ -132,8 +132,8 @@ fn write(world: &mut World, node: usize) {
 }
 
 /// The short way: no question asked, only the lease looked at.
-fn read_by_lease(world: &mut World, node: usize) {
-    let now = world.micros();
+pub fn read_by_lease(world: &mut World, node: usize) {
+    let now = world.micros(node);
     let must_see = world.clients.seen;
     let Some(process) = &mut world.nodes[node].process else {
         return;

@@ -43,6 +43,10 @@ pub enum DiskOp {
 pub struct Disk {
     pub node: NodeId,
     pub durable: Durable,
+    /// It was rolled back or damaged, and nobody has noticed yet.
+    pub spoiled: bool,
+    /// What recovery will find damaged.
+    pub damage: Option<String>,
     pub under_way: VecDeque<DiskOp>,
 }
 
@@ -68,11 +72,6 @@ impl Durable {
             epochs,
             last: self.last(),
         }
-    }
-
-    pub fn entry(&self, index: Index) -> Option<&Entry> {
-        let at = index.0.checked_sub(self.base.index.0 + 1)?;
-        self.entries.get(usize::try_from(at).ok()?)
     }
 
     /// Whether the command stands in the log or in the state.
@@ -117,6 +116,8 @@ impl Disk {
         Self {
             node,
             durable: Durable::default(),
+            spoiled: false,
+            damage: None,
             under_way: VecDeque::new(),
         }
     }

@@ -18,6 +18,8 @@ pub struct Faults {
     pub slow_disk: Option<usize>,
     /// Whether the operators may let a primary go on alone (`durability: Available`).
     pub available: bool,
+    /// How often a packet takes up to seconds.
+    pub late: f64,
     active: bool,
     /// Mean time between faults of this run.
     every: u64,
@@ -31,6 +33,7 @@ impl Faults {
             drops: if rng.random_bool(0.3) { 0.002 } else { 0.0 },
             slow_disk: None,
             available: rng.random_bool(0.25),
+            late: if rng.random_bool(0.3) { 0.001 } else { 0.0 },
             active: true,
             every: rng.random_range(60 * MS..900 * MS),
         }
@@ -48,9 +51,21 @@ impl Faults {
         self.hidden[node]
     }
 
+    /// Cuts the link between two nodes, both ways.
+    pub fn cut_between(&mut self, one: usize, other: usize) {
+        self.cut[one][other] = one != other;
+        self.cut[other][one] = one != other;
+    }
+
     pub fn end(&mut self) {
         self.active = false;
+        self.calm();
+    }
+
+    /// Ends everything that can be ended.
+    pub fn calm(&mut self) {
         self.drops = 0.0;
+        self.late = 0.0;
         self.slow_disk = None;
         self.heal();
     }
@@ -72,11 +87,14 @@ pub fn act(world: &mut World) {
     let every = world.faults.every;
     let after = world.rng.random_range(every / 2..every * 2);
     world.schedule(after, Event::Fault);
+    if world.watching() {
+        return;
+    }
     world.report.faults += 1;
     let count = world.nodes.len();
     let node = world.rng.random_range(0..count);
     let other = world.rng.random_range(0..count);
-    match world.rng.random_range(0..13) {
+    match world.rng.random_range(0..22) {
         0..=3 => {
             // Aim at the primary half of the time: that is where it hurts.
             let primary = world.recorded().map(|view| view.primary.clone());
@@ -117,6 +135,12 @@ pub fn act(world: &mut World) {
             let pause = world.rng.random_range(100 * MS..1_500 * MS);
             world.nodes[node].paused_until = world.now + pause;
         }
+        12 => crate::volumes::replace(world, node),
+        13 | 14 => world.nodes[node].backup = Some(world.nodes[node].disk.durable.clone()),
+        15 | 16 => crate::volumes::roll_back(world, node),
+        17 => crate::volumes::damage(world, node),
+        18 => world.tell_foreign_view(node),
+        19 => world.dial_twice(node),
         _ => {
             let release = world.rng.random_bool(0.5);
             world.checkpoint(node, release);

@@ -15,6 +15,8 @@ mod faults;
 pub mod invariants;
 mod node;
 mod operator;
+pub mod scenario;
+mod volumes;
 mod world;
 
-pub use world::{Report, World, run};
+pub use world::{Report, World, run, run_with};

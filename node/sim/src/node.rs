@@ -1,12 +1,12 @@
 //! A node's shell in the simulation: carries out the core's commands with a simulated disk and
 //! network. It decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use standby_core::replica::{ReadTicket, Replica, SessionId, Start, Timing};
+use standby_core::replica::{Doubt, Mutant, ReadTicket, Replica, SessionId, Start, Timing};
 use standby_core::{ClusterId, Entry, Epoch, Index, Message, NodeId, Position};
 
-use crate::disk::{Disk, command_of};
+use crate::disk::{Disk, Durable, command_of};
 
 /// What goes over a connection.
 #[derive(Clone, Debug)]
@@ -37,14 +37,11 @@ pub struct Process {
     pub streams: BTreeMap<SessionId, Stream>,
     pub snapshots_owed: BTreeMap<SessionId, Index>,
     pub follow: Option<NodeId>,
-    pub dialing: bool,
     pub outgoing: Option<SessionId>,
     /// Which proposals of clients wait for which index.
     pub proposals: BTreeMap<Index, u64>,
     /// Reads with proof that wait for the state to reach an index.
     pub reads: BTreeMap<ReadTicket, Index>,
-    /// Everything this run appended as primary, to notice when it was cut.
-    pub answered: BTreeSet<u64>,
 }
 
 /// A place where a process may run.
@@ -56,6 +53,12 @@ pub struct SimNode {
     pub run: u64,
     /// The process exists but does nothing (SIGSTOP) until this time.
     pub paused_until: u64,
+    /// How much faster than the world's its clock runs, in parts per million.
+    pub clock_ppm: i64,
+    /// An earlier state of the volume, as a backup keeps it.
+    pub backup: Option<Durable>,
+    /// The rule this place breaks on purpose.
+    pub mutant: Option<Mutant>,
 }
 
 impl SimNode {
@@ -65,23 +68,33 @@ impl SimNode {
             process: None,
             run: 0,
             paused_until: 0,
+            clock_ppm: 0,
+            backup: None,
+            mutant: None,
         }
     }
 
     pub fn start(&mut self, now: standby_core::Micros, timing: Timing) {
         let durable = &self.disk.durable;
-        let replica = Replica::new(
+        let mut replica = Replica::new(
             Start {
                 cluster_id: ClusterId("sim".into()),
                 node: self.disk.node.clone(),
                 view: durable.view.clone(),
                 log: durable.outline(),
                 applied: durable.applied.index,
-                doubt: None,
+                doubt: self
+                    .disk
+                    .damage
+                    .clone()
+                    .map(|what| Doubt::DamagedLog { what }),
                 timing,
             },
             now,
         );
+        if let Some(mutant) = self.mutant {
+            replica.mutate(mutant);
+        }
         self.run += 1;
         self.process = Some(Process {
             replica,
@@ -93,11 +106,9 @@ impl SimNode {
             streams: BTreeMap::new(),
             snapshots_owed: BTreeMap::new(),
             follow: None,
-            dialing: false,
             outgoing: None,
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
-            answered: BTreeSet::new(),
         });
     }
 }
@@ -106,10 +117,6 @@ impl Process {
     pub fn entry(&self, index: Index) -> Option<&Entry> {
         let at = index.0.checked_sub(self.base.index.0 + 1)?;
         self.log.get(usize::try_from(at).ok()?)
-    }
-
-    pub fn last(&self) -> Position {
-        self.log.last().map_or(self.base, |entry| entry.position)
     }
 
     /// Applies up to the commit index; returns the commands that clients wait for here.

@@ -22,6 +22,18 @@ pub struct Operator {
     reports: BTreeMap<usize, (u64, Status)>,
 }
 
+impl Operator {
+    /// Forgets what a place said under its former identity.
+    pub fn forget(&mut self, node: usize) {
+        self.reports.remove(&node);
+    }
+
+    /// When it last heard from a place.
+    pub fn heard_at(&self, node: usize) -> Option<u64> {
+        self.reports.get(&node).map(|(at, _)| *at)
+    }
+}
+
 /// One operator looks, decides and acts.
 pub fn act(world: &mut World, which: usize) {
     let again = world.rng.random_range(5 * MS..60 * MS);
@@ -45,10 +57,10 @@ pub fn act(world: &mut World, which: usize) {
 /// Reports arrive from most nodes; from the others the last one stands.
 fn look(world: &mut World, which: usize) {
     let now = world.now;
-    let micros = world.micros();
     for node in 0..world.nodes.len() {
+        let micros = world.micros(node);
         let awake = world.nodes[node].paused_until <= now && !world.faults.hides(node);
-        let reached = awake && world.rng.random_bool(0.7);
+        let reached = awake && (world.rng.random_bool(0.7) || world.watching());
         if let Some(process) = world.nodes[node].process.as_ref().filter(|_| reached) {
             let status = process.replica.status(micros);
             world.operators[which].reports.insert(node, (now, status));
@@ -102,9 +114,10 @@ fn proven_stopped(world: &World, view: &View) -> bool {
     let Some((before, _)) = world.views.range(..view.epoch).next_back().map(|(_, v)| v) else {
         return false;
     };
+    // A volume that was destroyed took its process with it.
     world
         .index_of(&before.primary)
-        .is_some_and(|node| world.nodes[node].process.is_none())
+        .is_none_or(|node| world.nodes[node].process.is_none())
 }
 
 fn report_of<'a>(world: &'a World, which: usize, node: &NodeId) -> Option<&'a (u64, Status)> {
@@ -122,7 +135,7 @@ fn decide(world: &mut World, which: usize, view: &View) -> Option<View> {
             && status.view.as_ref() == Some(view)
     };
     // Rarely a living primary is failed, too: safety must not rest on the detector.
-    let false_alarm = world.faults.active() && world.rng.random_bool(0.004);
+    let false_alarm = world.faults.active() && !world.watching() && world.rng.random_bool(0.004);
     match fresh {
         Some(status) if leads(&status) && !false_alarm => established(world, view, &status),
         Some(status) if status.role != RoleKind::Restarted && !false_alarm => None,
@@ -145,6 +158,7 @@ fn established(world: &mut World, view: &View, status: &Status) -> Option<View> 
         return drained.then(|| view.promote(target));
     }
     if world.faults.active()
+        && !world.watching()
         && world.rng.random_bool(0.002)
         && view.can_acknowledge()
         && let Some(node) = world.index_of(&view.primary)
@@ -175,6 +189,21 @@ fn established(world: &mut World, view: &View, status: &Status) -> Option<View> 
             synchronous.extend(complete);
         }
         return Some(view.with_synchronous(synchronous));
+    }
+    // A promise to a node that never came ends only with the epoch.
+    let waited: Vec<_> = status
+        .write_stall
+        .iter()
+        .flat_map(|stall| &stall.nodes)
+        .collect();
+    let remaining: BTreeSet<_> = view
+        .synchronous
+        .iter()
+        .filter(|node| !waited.contains(node))
+        .cloned()
+        .collect();
+    if stalled && !remaining.is_empty() && world.rng.random_bool(0.1) {
+        return Some(view.with_synchronous(remaining));
     }
     let give_up = !view.alone && world.faults.available && world.rng.random_bool(0.05);
     (give_up && (stalled || !view.can_acknowledge())).then(|| view.go_alone())

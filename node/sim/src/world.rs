@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use standby_core::replica::{Input, Output, RoleKind, SessionId, Timing};
+use standby_core::replica::{Input, Mutant, Output, RoleKind, SessionId, Timing};
 use standby_core::{Micros, NodeId, View};
 
 use crate::clients::Clients;
-use crate::disk::DiskOp;
+use crate::disk::{Disk, DiskOp};
 use crate::faults::Faults;
 use crate::invariants;
 use crate::node::{Packet, SimNode, Stream};
@@ -19,8 +19,14 @@ const MS: u64 = 1_000;
 /// How long the faults last.
 const SAFETY_PHASE: u64 = 12_000 * MS;
 /// After the faults the cluster must be writable within this time.
-const HEAL_WITHIN: u64 = 8_000 * MS;
+const HEAL_WITHIN: u64 = 12_000 * MS;
+/// Then, without new writes, every node must have everything within this time. Packets that were sent
+/// before the faults ended may take seconds.
+const CATCH_UP: u64 = 5_000 * MS;
 const TICK_EVERY: u64 = 20 * MS;
+/// How far the clock of a node is off, at most, in parts per million. Within one lease two clocks then
+/// part by far less than the drift that leases allow for.
+const CLOCK_PPM: i64 = 5_000;
 const REDIAL_AFTER: u64 = 50 * MS;
 /// A connection that lost a packet is noticed to be dead after this time.
 const DEAD_CONNECTION: u64 = 400 * MS;
@@ -73,6 +79,8 @@ pub(crate) enum Event {
     Client(usize),
     Fault,
     Start(usize),
+    /// A place goes on with the backup of its volume.
+    StartFromBackup(usize),
 }
 
 #[derive(Debug)]
@@ -100,6 +108,12 @@ pub struct Report {
     pub promotions: u64,
     /// Faults injected.
     pub faults: u64,
+    /// Volumes destroyed and replaced by empty ones.
+    pub replaced: u64,
+    /// Volumes that were given up because somebody noticed that they had lost something.
+    pub discards: u64,
+    /// Snapshots that reached a follower.
+    pub snapshots: u64,
     /// Hash over every event, in order.
     pub trace: u64,
 }
@@ -117,6 +131,13 @@ pub struct World {
     pub(crate) clients: Clients,
     pub(crate) faults: Faults,
     pub(crate) report: Report,
+    /// Volumes that were destroyed; they never come back.
+    pub(crate) retired: BTreeSet<NodeId>,
+    /// When a volume was last destroyed or spoiled.
+    pub(crate) volume_fault_at: u64,
+    /// A place that was rolled back, and until when somebody must notice. No other fault meanwhile.
+    pub(crate) watched: Option<(usize, u64)>,
+    volumes: u64,
     events: BTreeMap<(u64, u64), Event>,
     sequence: u64,
     connections: BTreeMap<SessionId, Connection>,
@@ -126,7 +147,14 @@ pub struct World {
 /// Runs one seed to the end. Panics with the seed when an invariant is broken.
 #[must_use]
 pub fn run(seed: u64) -> Report {
-    let mut world = World::new(seed);
+    run_with(seed, None)
+}
+
+/// Like [`run`], with a rule that every node breaks on purpose.
+#[must_use]
+pub fn run_with(seed: u64, mutant: Option<Mutant>) -> Report {
+    let mut world = World::new(seed, None, mutant);
+    world.begin();
     world.run_until(SAFETY_PHASE);
     world.end_faults();
     let acknowledged = world.report.acknowledged;
@@ -140,18 +168,30 @@ pub fn run(seed: u64) -> Report {
         world.run_one();
     }
     world.clients.stopped = true;
-    world.run_until(world.now + 2_000 * MS);
+    world.run_until(world.now + CATCH_UP);
     invariants::converged::check(&world);
     world.report
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    /// So many nodes and nobody who acts on them but a script.
+    pub(crate) fn scripted(seed: u64, count: usize, mutant: Option<Mutant>) -> Self {
+        let mut world = Self::new(seed, Some(count), mutant);
+        world.faults.end();
+        world
+    }
+
+    fn new(seed: u64, count: Option<usize>, mutant: Option<Mutant>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let count = rng.random_range(2..=4);
-        let nodes = (0..count)
+        let drawn = rng.random_range(2..=6);
+        let count = count.unwrap_or(drawn);
+        let mut nodes: Vec<_> = (0..count)
             .map(|n| SimNode::new(NodeId::new(format!("n{n}"), format!("{n:016x}"))))
             .collect();
+        for node in &mut nodes {
+            node.mutant = mutant;
+            node.clock_ppm = rng.random_range(-CLOCK_PPM..=CLOCK_PPM);
+        }
         let mut world = Self {
             now: 0,
             nodes,
@@ -168,19 +208,27 @@ impl World {
             sequence: 0,
             connections: BTreeMap::new(),
             next_session: 0,
+            retired: BTreeSet::new(),
+            volume_fault_at: 0,
+            watched: None,
+            volumes: 1 << 32,
             rng,
         };
         for node in 0..count {
             world.schedule(0, Event::Start(node));
         }
+        world
+    }
+
+    /// Operators, clients and faults begin to act.
+    fn begin(&mut self) {
         for operator in 0..2 {
-            world.schedule(10 * MS, Event::Operator(operator));
+            self.schedule(10 * MS, Event::Operator(operator));
         }
         for client in 0..3 {
-            world.schedule(20 * MS, Event::Client(client));
+            self.schedule(20 * MS, Event::Client(client));
         }
-        world.schedule(1_000 * MS, Event::Fault);
-        world
+        self.schedule(1_000 * MS, Event::Fault);
     }
 
     pub(crate) fn schedule(&mut self, after: u64, event: Event) {
@@ -192,16 +240,101 @@ impl World {
         self.views.last_key_value().map(|(_, (view, _))| view)
     }
 
-    pub(crate) fn micros(&self) -> Micros {
+    /// What the clock of a place says.
+    pub(crate) fn micros(&self, node: usize) -> Micros {
+        let ppm = self.nodes[node].clock_ppm;
+        let gained = i64::try_from(self.now).expect("a run lasts seconds") * ppm / 1_000_000;
         // Far from zero, so that spans before the start never saturate.
-        Micros(self.now + 3_600_000_000)
+        Micros((self.now + 3_600_000_000).saturating_add_signed(gained))
+    }
+
+    /// Where a node is whose volume is neither destroyed nor spoiled.
+    pub(crate) fn sound(&self, node: &NodeId) -> Option<usize> {
+        let at = self.index_of(node);
+        assert!(
+            at.is_some() || self.retired.contains(node),
+            "views name nodes of this cluster"
+        );
+        at.filter(|at| !self.nodes[*at].disk.spoiled)
+    }
+
+    /// Whether a volume that was rolled back waits to be noticed.
+    pub(crate) fn watching(&self) -> bool {
+        if let Some((node, until)) = self.watched {
+            assert!(
+                self.now < until,
+                "seed {}: V11: nobody noticed that n{node} was rolled back: {:#?}",
+                self.report.seed,
+                self.describe()
+            );
+        }
+        self.watched.is_some()
+    }
+
+    pub(crate) fn records_are_under_way(&self) -> bool {
+        self.events
+            .values()
+            .any(|event| matches!(event, Event::Record { .. } | Event::StepDown { .. }))
+    }
+
+    /// A place gets a new, empty volume, and so a new identity.
+    pub(crate) fn renew(&mut self, node: usize) {
+        self.kill(node);
+        self.volumes += 1;
+        let name = self.nodes[node].disk.node.name.clone();
+        let fresh = Disk::new(NodeId::new(name, format!("{:016x}", self.volumes)));
+        let old = std::mem::replace(&mut self.nodes[node].disk, fresh);
+        self.retired.insert(old.node);
+        self.nodes[node].backup = None;
+        for operator in &mut self.operators {
+            operator.forget(node);
+        }
+        if self.watched.is_some_and(|(watched, _)| watched == node) {
+            self.watched = None;
+        }
+        self.schedule(20 * MS, Event::Start(node));
+    }
+
+    /// Somebody tells a place the view of another cluster.
+    pub(crate) fn tell_foreign_view(&mut self, node: usize) {
+        let primary = self.nodes[node].disk.node.clone();
+        let view = View::first(standby_core::ClusterId("other".into()), primary);
+        self.schedule(
+            MS,
+            Event::Push {
+                node,
+                view,
+                await_nodes: BTreeSet::new(),
+                previous_stopped: false,
+            },
+        );
+    }
+
+    /// A place gives up its connection and dials anew; the other end notices late.
+    pub(crate) fn dial_twice(&mut self, node: usize) {
+        let run = self.nodes[node].run;
+        let Some(session) = self.nodes[node]
+            .process
+            .as_mut()
+            .and_then(|process| process.outgoing.take())
+        else {
+            return;
+        };
+        let late = self.rng.random_range(MS..2_000 * MS);
+        if let Some(connection) = self.connections.get(&session) {
+            for (to, run) in connection.ends.into_iter().filter(|(n, _)| *n != node) {
+                self.schedule(late, Event::Closed { session, to, run });
+            }
+        }
+        self.step(node, Input::Closed(session));
+        self.schedule(0, Event::Dial { node, run });
     }
 
     pub(crate) fn index_of(&self, node: &NodeId) -> Option<usize> {
         self.nodes.iter().position(|n| n.disk.node == *node)
     }
 
-    fn run_until(&mut self, end: u64) {
+    pub(crate) fn run_until(&mut self, end: u64) {
         while self.now < end {
             self.run_one();
         }
@@ -221,6 +354,10 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Start(node) => self.start(node),
+            Event::StartFromBackup(node) => {
+                crate::volumes::put_back(self, node);
+                self.start(node);
+            }
             Event::Tick { node, run } => {
                 if self.runs(node, run) {
                     self.step(node, Input::Tick);
@@ -291,7 +428,7 @@ impl World {
         if self.nodes[node].process.is_some() {
             return;
         }
-        let now = self.micros();
+        let now = self.micros(node);
         self.nodes[node].start(now, Timing::default());
         let run = self.nodes[node].run;
         self.carry_out(node);
@@ -322,7 +459,7 @@ impl World {
 
     pub(crate) fn step(&mut self, node: usize, input: Input) {
         let paused = self.nodes[node].paused_until > self.now;
-        let now = self.micros();
+        let now = self.micros(node);
         if let Some(process) = &mut self.nodes[node].process
             && !paused
         {
@@ -332,11 +469,14 @@ impl World {
     }
 
     pub(crate) fn carry_out(&mut self, node: usize) {
+        let run = self.nodes[node].run;
         let Some(process) = &mut self.nodes[node].process else {
             return;
         };
         for output in process.replica.drain() {
-            self.carry_out_one(node, output);
+            if self.runs(node, run) {
+                self.carry_out_one(node, output);
+            }
         }
         self.pump(node);
     }
@@ -397,7 +537,7 @@ impl World {
             Output::StopStream(session) => {
                 process.streams.remove(&session);
             }
-            Output::Close(session) => self.break_connection(session, 0),
+            Output::Close(session) => self.close(node, session),
             Output::Follow(target) => {
                 if process.follow != target {
                     process.follow = target;
@@ -421,7 +561,15 @@ impl World {
                     process.proposals.clear();
                 }
             }
-            Output::Discard => panic!("no volume is rolled back in this simulation"),
+            Output::Discard => {
+                assert!(
+                    self.nodes[node].disk.spoiled,
+                    "seed {}: V11: n{node} gives up a sound volume",
+                    self.report.seed
+                );
+                self.report.discards += 1;
+                self.renew(node);
+            }
         }
     }
 
@@ -461,6 +609,7 @@ impl World {
             return;
         };
         let mut packets = Vec::new();
+        let mut behind = Vec::new();
         let sessions: Vec<_> = process.streams.keys().copied().collect();
         for session in sessions {
             while process
@@ -469,6 +618,8 @@ impl World {
                 .is_some_and(|s| s.previous.index < s.upto)
             {
                 let Some(batch) = process.next_batch(session) else {
+                    // What it wants was given up meanwhile: it begins anew.
+                    behind.push(session);
                     break;
                 };
                 packets.push((session, Packet::Core(batch)));
@@ -490,6 +641,12 @@ impl World {
         });
         for (session, packet) in packets {
             self.send(node, session, packet);
+        }
+        for session in behind {
+            if let Some(process) = &mut self.nodes[node].process {
+                process.streams.remove(&session);
+            }
+            self.break_connection(session, 0);
         }
     }
 
@@ -564,7 +721,7 @@ impl World {
         let op = DiskOp::Checkpoint {
             position: process.applied,
             state: process.state.clone(),
-            release: release && process.streams.is_empty(),
+            release,
         };
         self.disk(node, op);
     }
@@ -572,6 +729,9 @@ impl World {
     // === network ===
 
     fn latency(&mut self) -> u64 {
+        if self.faults.late > 0.0 && self.rng.random_bool(self.faults.late) {
+            return self.rng.random_range(100 * MS..3_000 * MS);
+        }
         if self.rng.random_bool(0.02) {
             self.rng.random_range(5 * MS..120 * MS)
         } else {
@@ -666,6 +826,24 @@ impl World {
         );
     }
 
+    /// Ends a connection from one side: what was sent before still arrives.
+    fn close(&mut self, from: usize, session: SessionId) {
+        let Some(connection) = self.connections.get_mut(&session) else {
+            return;
+        };
+        connection.broken = true;
+        let (ends, arrives) = (connection.ends, connection.arrives);
+        let far = usize::from(ends[0].0 == from);
+        for (side, (to, run)) in ends.into_iter().enumerate() {
+            let after = if side == far {
+                arrives[side].saturating_sub(self.now) + 1
+            } else {
+                0
+            };
+            self.schedule(after, Event::Closed { session, to, run });
+        }
+    }
+
     fn break_connection(&mut self, session: SessionId, after: u64) {
         let Some(connection) = self.connections.get_mut(&session) else {
             return;
@@ -705,6 +883,7 @@ impl World {
                 process.base = position;
                 process.applied = position;
                 process.state.clone_from(&state);
+                self.report.snapshots += 1;
                 self.disk(to, DiskOp::Install { position, state });
             }
         }
@@ -712,7 +891,7 @@ impl World {
 
     // === the recorded view ===
 
-    fn record(&mut self, based_on: Option<standby_core::Epoch>, view: View) {
+    pub(crate) fn record(&mut self, based_on: Option<standby_core::Epoch>, view: View) {
         if !self.api_up || self.recorded().map(|v| v.epoch) != based_on {
             return;
         }
@@ -727,6 +906,9 @@ impl World {
 
     fn end_faults(&mut self) {
         self.faults.end();
+        if let Some((_, until)) = self.watched {
+            self.run_until(until.min(self.now + 4_000 * MS));
+        }
         self.api_up = true;
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = 0;
@@ -738,13 +920,14 @@ impl World {
         let mut lines: Vec<_> = self
             .nodes
             .iter()
-            .map(|node| match &node.process {
+            .enumerate()
+            .map(|(at, node)| match &node.process {
                 None => format!("{} is down", node.disk.node),
                 Some(process) => {
                     format!(
                         "{}: {:?}",
                         node.disk.node,
-                        process.replica.status(self.micros())
+                        process.replica.status(self.micros(at))
                     )
                 }
             })
@@ -768,5 +951,6 @@ fn discriminant(event: &Event) -> u64 {
         Event::Operator(which) | Event::Client(which) => 10 + (*which as u64) * 16,
         Event::Fault => 11,
         Event::Start(node) => 12 + (*node as u64) * 16,
+        Event::StartFromBackup(node) => 13 + (*node as u64) * 16,
     }
 }

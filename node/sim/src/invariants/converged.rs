@@ -21,13 +21,17 @@ pub(crate) fn check(world: &World) {
         );
     }
     for (at, node) in world.nodes.iter().enumerate() {
+        assert!(
+            !node.disk.spoiled,
+            "seed {seed}: V11: nobody noticed that n{at} lost what it had acknowledged"
+        );
         let process = node.process.as_ref().expect("every node was started again");
         assert!(
             process.state.len() == world.clients.history.len(),
             "seed {seed}: n{at} has not caught up: {} of {} ({:?})",
             process.state.len(),
             world.clients.history.len(),
-            process.replica.status(world.micros())
+            process.replica.status(world.micros(at))
         );
     }
 }
