@@ -364,7 +364,14 @@ impl World {
                     self.schedule(TICK_EVERY, Event::Tick { node, run });
                 }
             }
-            Event::DiskDone { node, run } => self.disk_done(node, run),
+            Event::DiskDone { node, run } => {
+                if self.waits_for_pause(node, run) {
+                    let after = self.nodes[node].paused_until - self.now;
+                    self.schedule(after, Event::DiskDone { node, run });
+                } else {
+                    self.disk_done(node, run);
+                }
+            }
             Event::Dial { node, run } => self.dial(node, run),
             Event::Connect { node, run, target } => self.connect(node, run, target),
             Event::Deliver {
@@ -386,7 +393,14 @@ impl World {
                     self.deliver(session, to, packet);
                 }
             }
-            Event::Closed { session, to, run } => self.closed(session, to, run),
+            Event::Closed { session, to, run } => {
+                if self.waits_for_pause(to, run) {
+                    let after = self.nodes[to].paused_until - self.now;
+                    self.schedule(after, Event::Closed { session, to, run });
+                } else {
+                    self.closed(session, to, run);
+                }
+            }
             Event::Push {
                 node,
                 view,
@@ -687,16 +701,8 @@ impl World {
             self.release(node, index);
         }
         if let Some(input) = told {
-            // A paused process finds the completion when it goes on.
-            self.step_after_pause(node, input);
+            self.step(node, input);
         }
-    }
-
-    fn step_after_pause(&mut self, node: usize, input: Input) {
-        if self.nodes[node].paused_until > self.now {
-            self.nodes[node].paused_until = self.now;
-        }
-        self.step(node, input);
     }
 
     fn release(&mut self, node: usize, index: standby_core::Index) {
@@ -865,7 +871,7 @@ impl World {
             process.streams.remove(&session);
             process.snapshots_owed.remove(&session);
         }
-        self.step_after_pause(to, Input::Closed(session));
+        self.step(to, Input::Closed(session));
     }
 
     fn deliver(&mut self, session: SessionId, to: usize, packet: Packet) {
@@ -876,7 +882,9 @@ impl World {
                 let Some(process) = &mut self.nodes[to].process else {
                     return;
                 };
-                if process.outgoing != Some(session) || position.index < process.applied.index {
+                if position.index < process.applied.index
+                    || !process.replica.begin_snapshot(session)
+                {
                     return;
                 }
                 process.log.clear();

@@ -56,7 +56,8 @@ impl Replica {
     }
 
     fn say_hello(&mut self, session: SessionId) {
-        if !matches!(self.role, Role::Follower(_)) {
+        // While a snapshot is taken in there is no log to present; that follows.
+        if self.restoring || !matches!(self.role, Role::Follower(_)) {
             return;
         }
         self.hello_attempt += 1;
@@ -194,7 +195,28 @@ impl Replica {
         }
     }
 
+    /// Whether the snapshot that begins to arrive on `session` is to be taken in: it was announced
+    /// there by the primary of the stored view, and none is being taken in already. From then on, until
+    /// [`super::Input::SnapshotInstalled`], this node presents, matches and acknowledges nothing: its
+    /// old log is about to be dropped, and whatever was appended to it would be dropped with it.
+    ///
+    /// A process that cannot finish what it began here must end.
+    pub fn begin_snapshot(&mut self, session: SessionId) -> bool {
+        let announced = matches!(&self.role, Role::Follower(follower) if follower.in_snapshot);
+        let takes = announced
+            && !self.restoring
+            && self.storing.is_none()
+            && self.connected == Some(session);
+        if takes {
+            self.restoring = true;
+            // Answers that are on their way speak of the old log.
+            self.hello_attempt += 1;
+        }
+        takes
+    }
+
     pub(super) fn on_snapshot_installed(&mut self, position: Position) {
+        self.restoring = false;
         self.log.reset(position);
         self.commit = self.commit.max(position.index);
         self.outputs.push(Output::Commit(self.commit));

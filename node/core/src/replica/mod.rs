@@ -217,6 +217,8 @@ pub struct Replica {
     accepted: BTreeMap<SessionId, Option<Hello>>,
     /// This node's connection to its primary.
     connected: Option<SessionId>,
+    /// A snapshot replaces state and log: what the log was is void, what it will be is not known yet.
+    restoring: bool,
     /// What each node had acknowledged and was committed (V11).
     acknowledged: BTreeMap<NodeId, Position>,
     doubt: Option<Doubt>,
@@ -248,6 +250,7 @@ impl Replica {
             hello_attempt: 0,
             accepted: BTreeMap::new(),
             connected: None,
+            restoring: false,
             acknowledged: BTreeMap::new(),
             doubt: start.doubt,
             role: Role::Idle,

@@ -173,3 +173,30 @@ fn nothing_is_granted_while_a_snapshot_comes() {
     node.hears(9, Message::SnapshotFollows { epoch, attempt });
     assert_eq!(node.heartbeat(9, 2, 1), []);
 }
+
+/// A snapshot arrived whole and is being taken in when the primary changes. The new primary must not
+/// match the old log: what it would append, and this node acknowledge, goes with the old log.
+#[test]
+fn v1_nothing_is_acknowledged_while_a_snapshot_is_taken_in() {
+    let mut node = found("c").log(&[(1, 1)]).settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    let said = node.step(Input::Connected(SessionId(9)));
+    let (epoch, attempt) = (Epoch(2), attempt_of(&said));
+    node.hears(9, Message::SnapshotFollows { epoch, attempt });
+    assert!(node.replica.begin_snapshot(SessionId(9)));
+    assert!(!node.replica.begin_snapshot(SessionId(9)), "one at a time");
+    let said = node.adopts(&bare(3, "b", &["a", "b"]));
+    assert_eq!(said, [Output::Follow(Some(id("b")))]);
+    node.step(Input::Closed(SessionId(9)));
+    assert_eq!(node.step(Input::Connected(SessionId(10))), []);
+    let said = node.step(Input::SnapshotInstalled(at(2, 40)));
+    assert_eq!(attempt_of(&said), attempt + 2);
+}
+
+#[test]
+fn a_snapshot_that_was_not_announced_is_not_taken_in() {
+    let mut node = matched_follower();
+    assert!(!node.replica.begin_snapshot(SessionId(9)));
+    let mut primary = serving_primary();
+    assert!(!primary.replica.begin_snapshot(SessionId(1)));
+}
