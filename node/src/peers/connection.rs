@@ -16,7 +16,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use super::PeerContext;
 use super::wire::{self, Packet};
 use crate::limits::{APPEND_BYTES, COMMIT_NOTICE_MS, LOG_BACKLOG_BYTES, PEER_MESSAGE_BYTES};
-use crate::replication::{ApplyJob, Command, PeerLink};
+use crate::replication::{ApplyJob, Command, PeerLink, Told};
 
 /// Why a connection ended; only ever logged.
 type End = Box<dyn std::error::Error + Send + Sync>;
@@ -51,6 +51,11 @@ pub async fn run<O, S>(
         return;
     }
     let (read, write) = tokio::io::split(stream);
+    // Also when the dialer gives the connection up and this never returns.
+    let _told = TellsEnd {
+        context: &context,
+        end: Some(Command::Input(Input::Closed(session))),
+    };
     let reader = read_all(&context, session, read, certified);
     let writer = Writer::new(&context, write).run(orders);
     let end = tokio::select! {
@@ -60,8 +65,41 @@ pub async fn run<O, S>(
     if let Err(error) = end {
         tracing::debug!(session = session.0, %error, "a peer connection ended");
     }
-    // The driver is gone only when the process ends.
-    let _ = context.driver.send(Command::Input(Input::Closed(session)));
+}
+
+/// Tells the driver when something ends, however it ends.
+struct TellsEnd<'a, O> {
+    context: &'a PeerContext<O>,
+    end: Option<Command<O>>,
+}
+
+impl<O> Drop for TellsEnd<'_, O> {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            // The driver is gone only when the process ends.
+            let _ = self.context.driver.send(end);
+        }
+    }
+}
+
+/// Asks whether the snapshot that begins on this connection is to be taken in. Until it is whole, its
+/// end is the process's end.
+async fn begin_snapshot<O: Send + 'static>(
+    context: &PeerContext<O>,
+    session: SessionId,
+) -> Result<TellsEnd<'_, O>, End> {
+    let (reply, answer) = oneshot::channel();
+    let begins = Command::SnapshotBegins { session, reply };
+    context.driver.send(begins).map_err(|_| ENDING)?;
+    let mut begun = TellsEnd {
+        context,
+        end: Some(Command::Told(Told::SnapshotBroken)),
+    };
+    if answer.await? {
+        return Ok(begun);
+    }
+    begun.end = None;
+    Err("a snapshot came that was not announced".into())
 }
 
 async fn read_all<O, R>(
@@ -72,9 +110,11 @@ async fn read_all<O, R>(
 ) -> Result<(), End>
 where
     R: AsyncRead,
+    O: Send + 'static,
 {
     let frames = FramedRead::with_capacity(read, codec(), 64 << 10);
     tokio::pin!(frames);
+    let mut snapshot = None;
     while let Some(frame) = frames.next().await {
         let packet = wire::decode(frame?.freeze())?;
         match packet {
@@ -90,10 +130,22 @@ where
                 }
             }
             Packet::SnapshotChunk { first, chunk } => {
+                if first {
+                    if snapshot.is_some() {
+                        return Err("a snapshot begins within another".into());
+                    }
+                    snapshot = Some(begin_snapshot(context, session).await?);
+                } else if snapshot.is_none() {
+                    return Err("a piece of a snapshot came before its beginning".into());
+                }
                 let job = ApplyJob::Restore { first, chunk };
                 context.apply_jobs.send(job).map_err(|_| ENDING)?;
             }
             Packet::SnapshotEnd(position) => {
+                let Some(mut whole) = snapshot.take() else {
+                    return Err("a snapshot ended that never began".into());
+                };
+                whole.end = None;
                 let job = ApplyJob::FinishRestore(position);
                 context.apply_jobs.send(job).map_err(|_| ENDING)?;
             }
@@ -224,7 +276,10 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
             }
             PeerLink::StopStream => {
                 self.stream = None;
-                self.snapshot = None;
+                // What is committed stays so in every epoch: a snapshot that was begun is finished.
+                if !matches!(self.snapshot, Some(Snapshot::Open { first: false, .. })) {
+                    self.snapshot = None;
+                }
             }
             PeerLink::Snapshot(opening) => {
                 self.stream = None;

@@ -15,7 +15,9 @@ use standby_store::volume::{PeerAddress, StoredView};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::pending::{Pending, Reply};
-use super::{ApplyJob, Clock, LogJob, Shared, SnapshotRequest, Tail, log_thread_bytes};
+use super::{
+    ApplyJob, Clock, Fatal, LogJob, Shared, SnapshotRequest, Tail, end_process, log_thread_bytes,
+};
 use crate::limits::{DRIVER_BATCH_MAX, REPORT_PACE_MS};
 use standby_core::Micros;
 use standby_interface::SnapshotSource;
@@ -32,6 +34,13 @@ pub enum Command<O> {
         link: mpsc::UnboundedSender<PeerLink>,
         /// Whether this node dialled.
         dialled: bool,
+    },
+    /// A snapshot begins to arrive; the answer says whether it is to be taken in.
+    SnapshotBegins {
+        /// The connection.
+        session: SessionId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<bool>,
     },
     /// A client's command.
     Propose {
@@ -53,6 +62,9 @@ pub enum Command<O> {
 pub enum Told {
     /// The process was asked to end: the operator should know now.
     Ending,
+    /// A snapshot was begun and its connection ended: the state is gone, and nobody knows what will
+    /// take its place.
+    SnapshotBroken,
     /// The state is durable up to here.
     Checkpoint(Index),
     /// Where everybody is.
@@ -241,6 +253,11 @@ impl<O: Send + 'static> Driver<O> {
                 };
                 self.parts.replica.step(now, connected);
             }
+            Command::SnapshotBegins { session, reply } => {
+                let taken = self.parts.replica.begin_snapshot(session);
+                // If the connection has ended, that is told too.
+                let _ = reply.send(taken);
+            }
             Command::Read(reply) => {
                 self.next_ticket += 1;
                 let ticket = ReadTicket(self.next_ticket);
@@ -259,6 +276,16 @@ impl<O: Send + 'static> Driver<O> {
     fn told(&mut self, told: Told) {
         match told {
             Told::Ending => self.parts.changed.send_modify(|count| *count += 1),
+            Told::SnapshotBroken => {
+                if self.parts.replica.takes_in_snapshot() {
+                    end_process(&Fatal {
+                        what: "a snapshot that was being taken in broke off",
+                        error: "the next start goes on with what the log still holds, or asks for \
+                                another snapshot"
+                            .into(),
+                    });
+                }
+            }
             Told::Checkpoint(checkpoint) => {
                 let now = self.parts.clock.now();
                 let status = self.parts.replica.status(now);

@@ -215,6 +215,11 @@ impl Replica {
         takes
     }
 
+    /// Whether a snapshot was begun and is not installed yet.
+    pub fn takes_in_snapshot(&self) -> bool {
+        self.restoring
+    }
+
     pub(super) fn on_snapshot_installed(&mut self, position: Position) {
         self.restoring = false;
         self.log.reset(position);
