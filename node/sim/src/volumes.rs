@@ -101,6 +101,8 @@ pub fn roll_back(world: &mut World, node: usize) {
     world.volume_fault_at = world.now;
     world.kill(node);
     world.faults.calm();
+    // A node that its old view makes a primary dials nobody: only an operator can tell it better.
+    world.api_up = true;
     world.watched = Some((node, world.now + AWAY + NOTICED_WITHIN));
     world.schedule(AWAY, Event::StartFromBackup(node));
 }

@@ -919,7 +919,6 @@ impl World {
         }
         self.api_up = true;
         for node in 0..self.nodes.len() {
-            self.nodes[node].paused_until = 0;
             self.schedule(10 * MS, Event::Start(node));
         }
     }
