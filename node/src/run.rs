@@ -187,6 +187,7 @@ fn start_threads(
     let log_thread = LogThread {
         log: parts.log,
         volume: parts.volume,
+        stored: parts.stored,
         jobs: log_inbox,
         driver: driver.clone(),
         shared: Arc::clone(shared),

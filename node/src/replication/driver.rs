@@ -310,8 +310,9 @@ impl<O: Send + 'static> Driver<O> {
                     }
                     differs
                 });
-                if let (true, Some(view)) = (changed, self.parts.replica.view().cloned()) {
-                    self.log_job(LogJob::StoreAddresses(self.stored(view)));
+                if changed {
+                    let (peers, client_url) = news;
+                    self.log_job(LogJob::StoreAddresses { peers, client_url });
                 }
             }
         }

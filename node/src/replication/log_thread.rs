@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use standby_core::replica::Input;
 use standby_core::{Entry, Index, Position};
 use standby_store::log::LogWriter;
-use standby_store::volume::{StoredView, Volume};
+use standby_store::volume::{PeerAddress, StoredView, Volume};
 use std::sync::Arc;
 
 use super::{Command, Fatal, Shared, end_process};
@@ -26,8 +26,13 @@ pub enum LogJob {
     Reset(Position),
     /// Store a view with its addresses, and tell when durable.
     StoreView(StoredView),
-    /// Store new addresses for the same view.
-    StoreAddresses(StoredView),
+    /// Store new addresses beside the view that is stored by then.
+    StoreAddresses {
+        /// The peers.
+        peers: Vec<PeerAddress>,
+        /// The address that follows the primary.
+        client_url: String,
+    },
     /// The state is durable up to this index, and connected followers have the log up to `peers`:
     /// give up what is not worth keeping.
     Release {
@@ -51,6 +56,8 @@ pub struct LogThread<O> {
     pub log: LogWriter,
     /// The volume.
     pub volume: Volume,
+    /// What stands on it; nothing before the first view.
+    pub stored: Option<StoredView>,
     /// Jobs.
     pub jobs: Receiver<LogJob>,
     /// Where completions go.
@@ -123,14 +130,15 @@ impl<O: Send + 'static> LogThread<O> {
                 reset.unwrap_or_else(|error| fatal("resetting the log", &error));
                 self.tell(Input::SnapshotInstalled(position));
             }
-            LogJob::StoreView(stored) => {
-                let done = self.volume.store_view(&stored);
-                done.unwrap_or_else(|error| fatal("storing the view", &error));
-                self.tell(Input::ViewStored(stored.view.epoch));
-            }
-            LogJob::StoreAddresses(stored) => {
-                let done = self.volume.store_view(&stored);
-                done.unwrap_or_else(|error| fatal("storing addresses", &error));
+            LogJob::StoreView(stored) => self.store_view(stored),
+            LogJob::StoreAddresses { peers, client_url } => {
+                // The view is the one on disk, never one that the asker knew: a later one may have been
+                // stored since it asked (V2).
+                if let Some(stored) = &mut self.stored {
+                    (stored.peers, stored.client_url) = (peers, client_url);
+                    let done = self.volume.store_view(stored);
+                    done.unwrap_or_else(|error| fatal("storing addresses", &error));
+                }
             }
             LogJob::Release {
                 checkpoint,
@@ -148,6 +156,19 @@ impl<O: Send + 'static> LogThread<O> {
                 let _ = done.send(());
             }
         }
+    }
+
+    fn store_view(&mut self, stored: StoredView) {
+        let epoch = stored.view.epoch;
+        let before = self.stored.as_ref().map(|stored| stored.view.epoch);
+        assert!(
+            before < Some(epoch),
+            "a stored view never gives way to an earlier one (V2): {before:?}, then {epoch}"
+        );
+        let done = self.volume.store_view(&stored);
+        done.unwrap_or_else(|error| fatal("storing the view", &error));
+        self.stored = Some(stored);
+        self.tell(Input::ViewStored(epoch));
     }
 
     fn release(&mut self, checkpoint: Index, peers: Index, retain_bytes: u64) {
@@ -201,3 +222,7 @@ fn fatal(what: &'static str, error: &dyn std::error::Error) -> ! {
     }
     end_process(&Fatal { what, error: text })
 }
+
+#[cfg(test)]
+#[path = "log_thread_tests.rs"]
+mod tests;
