@@ -359,7 +359,9 @@ fn decode_append(append: WireAppend) -> Result<Message, WireError> {
         let frame = decode_frame(Seal::WIRE, &rest)
             .map_err(|error| WireError::Content(format!("append.frames: {error}")))?;
         let position = frame.entry.position;
-        if position.index != before.index.next() || position.epoch < before.epoch {
+        // Checked: a peer may claim the last index there is.
+        let next = before.index.0.checked_add(1);
+        if next != Some(position.index.0) || position.epoch < before.epoch {
             let text = format!("append.frames: {position} cannot follow {before}");
             return Err(WireError::Content(text));
         }
