@@ -389,7 +389,11 @@ impl Replica {
         if self.storing.as_ref().map(|view| view.epoch) != Some(epoch) {
             return;
         }
+        let led_by = self.view.as_ref().map(|view| view.primary.clone());
         self.view = self.storing.take();
+        if self.view.as_ref().map(|view| &view.primary) != led_by.as_ref() {
+            self.forgive_primary();
+        }
         self.view_of_this_run = true;
         self.view_stored_at = self.now;
         self.take_role();
@@ -446,6 +450,13 @@ impl Replica {
         let stands = self.doubt.as_ref().is_some_and(Doubt::bars_primacy);
         if !stands {
             self.doubt = Some(doubt);
+        }
+    }
+
+    /// What was said of one primary does not hold of the next.
+    fn forgive_primary(&mut self) {
+        if matches!(self.doubt, Some(Doubt::PrimaryLacksCommitted { .. })) {
+            self.doubt = None;
         }
     }
 

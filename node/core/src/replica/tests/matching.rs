@@ -32,6 +32,28 @@ fn v6_what_is_committed_is_never_cut() {
 }
 
 #[test]
+fn v11_a_doubt_about_a_primary_ends_when_another_leads() {
+    for next in [bare(3, "b", &["a", "b"]), paired(3, "c", &["b"])] {
+        let mut node = found("b")
+            .log(&[(1, 1), (1, 2), (1, 3)])
+            .applied(2)
+            .settled();
+        node.adopts(&paired(2, "a", &["b"]));
+        node.welcomed(9, 2, at(1, 1));
+        node.adopts(&next);
+        assert_eq!(node.doubt(), None, "{next}");
+    }
+    let mut node = found("b")
+        .log(&[(1, 1), (1, 2), (1, 3)])
+        .applied(2)
+        .settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    node.welcomed(9, 2, at(1, 1));
+    node.adopts(&paired(3, "a", &["b"]));
+    assert!(node.doubt().is_some(), "the same primary leads");
+}
+
+#[test]
 fn v6_an_answer_to_an_earlier_presentation_is_not_acted_on() {
     let mut node = found("b").log(&[(1, 1), (1, 2)]).settled();
     node.adopts(&paired(2, "a", &["b"]));
