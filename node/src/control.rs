@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use futures::{Stream, StreamExt};
 use standby_control::v1::control_server::{Control, ControlServer};
 use standby_control::{ConvertError, OPERATOR_IDENTITY, v1};
-use standby_core::replica::{Input, LinkState, PeerStatus, RoleKind, Status as CoreStatus};
+use standby_core::replica::{Doubt, Input, LinkState, PeerStatus, RoleKind, Status as CoreStatus};
 use standby_core::{ClusterId, Epoch, NodeId};
 use standby_store::volume::PeerAddress;
 use tokio::net::{TcpListener, TcpStream};
@@ -203,6 +203,7 @@ impl<O: Send + 'static> Session<O> {
             version: env!("CARGO_PKG_VERSION").into(),
             view_stored_ago_ms: status.view_stored_for.as_millis(),
             serving_ago_ms: status.serving_for.as_millis(),
+            doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
         }
     }
 }

@@ -50,6 +50,7 @@ pub fn report(report: v1::Report, pod_uid: &str, at: Micros) -> Result<NodeRepor
         link: report.primary_link.as_ref().map(link),
         stall: report.write_stall.map(stall).transpose()?,
         doubt: report.doubt,
+        doubts_primary: report.doubts_primary,
         disk_total_bytes: report.disk_total_bytes,
         disk_free_bytes: report.disk_free_bytes,
         disk_full: report.disk_full,

@@ -284,6 +284,9 @@ pub struct NodeReport {
     pub stall: Option<WriteStall>,
     /// Why it refuses to take part; empty when it does not.
     pub doubt: String,
+    /// The doubt is about the primary of its view, which lacks entries it knows to be committed
+    /// (V11). The node itself has them.
+    pub doubts_primary: bool,
     /// Size of its volume, bytes.
     pub disk_total_bytes: u64,
     /// Free on its volume, bytes.

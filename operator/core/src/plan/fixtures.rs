@@ -76,6 +76,7 @@ pub fn report(serial: u32, view: Option<&View>) -> NodeReport {
         link: None,
         stall: None,
         doubt: String::new(),
+        doubts_primary: false,
         disk_total_bytes: 1 << 30,
         disk_free_bytes: 1 << 29,
         disk_full: false,
