@@ -159,6 +159,31 @@ impl LoopbackCluster {
         self.push(await_nodes).await
     }
 
+    /// Asks a process to end (SIGTERM).
+    pub fn terminate(&mut self, at: usize) -> anyhow::Result<()> {
+        self.nodes[at].signal("TERM")
+    }
+
+    /// Waits for a process to end by itself.
+    pub fn wait_ended(&mut self, at: usize) -> anyhow::Result<std::process::ExitStatus> {
+        self.sessions[at] = None;
+        self.nodes[at].wait()
+    }
+
+    /// Lets the primary stop serving, and waits until its synchronous node has everything (V8).
+    pub async fn step_down(&mut self, at: usize) -> anyhow::Result<()> {
+        let epoch = self.view()?.epoch.0;
+        let session = self.sessions[at]
+            .as_ref()
+            .context("the node does not run")?;
+        session
+            .order(v1::order::Order::StepDown(v1::StepDown { epoch }))
+            .await;
+        self.wait(at, "a drained log", |report| report.drained)
+            .await?;
+        Ok(())
+    }
+
     /// Makes a complete node primary, with nobody yet; `stopped` when the former one cannot serve.
     pub async fn promote(&mut self, at: usize, stopped: bool) -> anyhow::Result<()> {
         let next = self.view()?.promote(self.id(at).await?);

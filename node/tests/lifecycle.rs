@@ -1,0 +1,155 @@
+//! Orderly ends and full disks, with real processes.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use etcd_client::Client;
+use standby_node::disk_watch::reserve_bytes;
+use standby_store::disk::disk_space;
+use standby_testkit::LoopbackCluster;
+
+/// Room for one node's log and state, and for the reserve.
+const SMALL_DISK: &str = "size=640m";
+/// How long a change of the disk may take to be noticed.
+const NOTICED_MS: u64 = 20_000;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_standby-node"))
+}
+
+async fn client(cluster: &LoopbackCluster, at: usize) -> Client {
+    Client::connect([cluster.client_url(at)], None)
+        .await
+        .expect("the client port is open")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_asked_to_end_hands_over_and_loses_nothing() {
+    let mut cluster = LoopbackCluster::start(binary(), 3, None)
+        .await
+        .expect("it starts");
+    let mut old = client(&cluster, 0).await;
+    for n in 0..50 {
+        let put = old.put(format!("key-{n}"), "value", None).await;
+        put.expect("acknowledged");
+    }
+    let last = Instant::now();
+    cluster.terminate(0).expect("it runs");
+    cluster
+        .wait(0, "a wish to be relieved", |report| report.wants_handover)
+        .await
+        .expect("it says so");
+    cluster.step_down(0).await.expect("nothing is left");
+    cluster
+        .promote(1, true)
+        .await
+        .expect("the standby is complete");
+    cluster.pair_with(2).await.expect("the replica catches up");
+    cluster.wait_serving(1).await.expect("it serves");
+    let mut new = client(&cluster, 1).await;
+    new.put("after", "value", None).await.expect("acknowledged");
+    println!("gap for writers: {} ms", last.elapsed().as_millis());
+    let status = cluster.wait_ended(0).expect("it ends by itself");
+    assert!(status.success(), "{status}");
+    for n in 0..50 {
+        let answer = new.get(format!("key-{n}"), None).await.expect("readable");
+        assert_eq!(answer.kvs().len(), 1, "key-{n} is lost");
+    }
+}
+
+/// A file system of its own; unmounted when dropped.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", SMALL_DISK, "none"])
+            .arg(dir.path())
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then_some(Self { dir })
+    }
+
+    /// Leaves only half of what must stay free.
+    fn fill(&self) {
+        let space = disk_space(self.dir.path()).expect("it is mounted");
+        let leave = reserve_bytes(space.total_bytes) / 2;
+        let mut ballast = File::create(self.dir.path().join("ballast")).expect("it has room");
+        let piece = vec![0; 1 << 20];
+        let mut left = space.free_bytes.saturating_sub(leave);
+        while left > 0 {
+            let part = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            ballast.write_all(&piece[..part]).expect("it has room");
+            left -= part as u64;
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.dir.path().join("ballast")).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount")
+            .arg("-l")
+            .arg(self.dir.path())
+            .status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()),
+            "it was mounted"
+        );
+    }
+}
+
+/// Puts again and again until the outcome is as wanted.
+async fn until(client: &mut Client, what: &str, wanted: impl Fn(Result<(), String>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let put = client.put("probe", "value", None).await;
+        if wanted(put.map(drop).map_err(|error| error.to_string())) {
+            return;
+        }
+        assert!(
+            begun.elapsed().as_millis() < u128::from(NOTICED_MS),
+            "never: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nearly_full_disk_refuses_writes_and_heals_when_room_is_made() {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: no file system can be mounted here (needs root)");
+        return;
+    };
+    let cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
+        .await
+        .expect("it starts");
+    let mut client = client(&cluster, 0).await;
+    client
+        .put("key", "value", None)
+        .await
+        .expect("acknowledged");
+    disk.fill();
+    until(&mut client, "NOSPACE", |put| {
+        put.is_err_and(|error| error.contains("mvcc: database space exceeded"))
+    })
+    .await;
+    let answer = client.get("key", None).await.expect("reads go on");
+    assert_eq!(answer.kvs()[0].value(), b"value");
+    client
+        .delete("key", None)
+        .await
+        .expect("what frees space is taken");
+    disk.free();
+    until(&mut client, "room", |put| put.is_ok()).await;
+}
