@@ -9,6 +9,7 @@ use futures::{SinkExt, StreamExt};
 use standby_core::replica::{Input, SessionId};
 use standby_core::{Epoch, Index, Message, Position};
 use standby_interface::SnapshotSource;
+use standby_store::log::LogError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
@@ -16,7 +17,7 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 use super::PeerContext;
 use super::wire::{self, Packet};
 use crate::limits::{APPEND_BYTES, COMMIT_NOTICE_MS, LOG_BACKLOG_BYTES, PEER_MESSAGE_BYTES};
-use crate::replication::{ApplyJob, Command, PeerLink, Told};
+use crate::replication::{ApplyJob, Command, Fatal, PeerLink, Told, end_process};
 
 /// Why a connection ended; only ever logged.
 type End = Box<dyn std::error::Error + Send + Sync>;
@@ -167,6 +168,18 @@ fn check_name(message: &Message, certified: Option<&[String]>) -> Result<(), End
     Ok(())
 }
 
+/// An entry that was released ends the stream, and the follower is given a snapshot. A log that cannot be
+/// read ends the process: the next start finds out what is left of it.
+fn must_be_readable(error: LogError) -> LogError {
+    if error.is_fatal() {
+        end_process(&Fatal {
+            what: "reading the log for a follower",
+            error: error.to_string(),
+        });
+    }
+    error
+}
+
 /// Where a stream to a follower stands.
 struct Stream {
     epoch: Epoch,
@@ -301,9 +314,11 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
         if stream.sent.index >= stream.upto {
             return Ok(false);
         }
-        let from = stream.sent.index.next();
-        let frames = self.context.tail.frames(from, stream.upto, APPEND_BYTES)?;
-        let Some(frames) = frames else {
+        let Stream {
+            epoch, sent, upto, ..
+        } = *stream;
+        let frames = self.context.tail.frames(sent, epoch, upto, APPEND_BYTES);
+        let Some(frames) = frames.map_err(must_be_readable)? else {
             return Ok(false);
         };
         let append = wire::encode_append(stream.epoch, stream.sent, stream.commit, frames.bytes);

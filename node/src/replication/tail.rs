@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
-use standby_core::{Entry, Index, Position};
+use standby_core::{Entry, Epoch, Index, Position};
 use standby_store::log::{LogError, LogReader, Seal, encode_frame, frame_bytes};
 
 use super::log_thread_bytes;
@@ -65,18 +65,35 @@ impl Tail {
         *self.entries.write() = (VecDeque::new(), 0);
     }
 
-    /// Frames of the entries from `from` to at most `through`, about `max_bytes` of them.
+    /// Frames of the entries after `after` up to `through`, about `max_bytes` of them, none from an epoch
+    /// above `epoch`. Nothing when `after` is not in the log any more: the node that streamed it lost its
+    /// role and its tail was cut, and what stands there now must not be sent as what followed `after`.
     pub fn frames(
         &self,
-        from: Index,
+        after: Position,
+        epoch: Epoch,
         through: Index,
         max_bytes: usize,
     ) -> Result<Option<TailFrames>, LogError> {
+        let from = after.index.next();
         let mut entries = match self.held(from, through, max_bytes) {
             Some(entries) => entries,
             None => self.log.read(from, max_bytes)?,
         };
-        entries.retain(|entry| entry.position.index <= through);
+        // Only now: a cut that comes before the entries were read is seen here, one that comes later
+        // does not matter.
+        match self.position_of(after.index) {
+            Some(stands) if stands == after => {}
+            None if after.index < self.log.base().index => {
+                return Err(LogError::Released {
+                    asked: from,
+                    first: self.log.base().index.next(),
+                });
+            }
+            _ => return Ok(None),
+        }
+        entries
+            .retain(|entry| entry.position.index <= through && entry.position.epoch <= epoch);
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return Ok(None);
         };
@@ -92,6 +109,18 @@ impl Tail {
             bytes: bytes.freeze(),
             last,
         }))
+    }
+
+    fn position_of(&self, index: Index) -> Option<Position> {
+        let held = self.entries.read();
+        let at = held.0.front().and_then(|first| {
+            let at = index.0.checked_sub(first.position.index.0)?;
+            usize::try_from(at).ok()
+        });
+        match at {
+            Some(at) => held.0.get(at).map(|entry| entry.position),
+            None => self.log.position_of(index),
+        }
     }
 
     fn held(&self, from: Index, through: Index, max_bytes: usize) -> Option<Vec<Entry>> {
@@ -114,39 +143,60 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use standby_core::Epoch;
     use standby_store::log::{Log, LogOptions};
 
-    fn entry(index: u64) -> Entry {
-        Entry::data(
-            Position::new(Epoch(1), Index(index)),
-            Bytes::from_static(b"x"),
-        )
+    fn at(epoch: u64, index: u64) -> Position {
+        Position::new(Epoch(epoch), Index(index))
+    }
+
+    fn entry(epoch: u64, index: u64) -> Entry {
+        Entry::data(at(epoch, index), Bytes::from_static(b"x"))
+    }
+
+    fn tail(dir: &std::path::Path) -> Tail {
+        let options = LogOptions {
+            segment_bytes: 64 << 10,
+            ..LogOptions::default()
+        };
+        let (_writer, reader, _) = Log::open(dir, options).expect("a new log opens");
+        Tail::new(reader)
+    }
+
+    fn sent(tail: &Tail, after: Position, epoch: u64, through: u64) -> Option<Index> {
+        tail.frames(after, Epoch(epoch), Index(through), 1 << 20)
+            .expect("nothing is read")
+            .map(|frames| frames.last.index)
     }
 
     #[test]
     fn entries_can_be_sent_before_the_log_has_them() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = LogOptions {
-            segment_bytes: 64 << 10,
-            ..LogOptions::default()
-        };
-        let (_writer, reader, _) = Log::open(dir.path(), options).expect("a new log opens");
-        let tail = Tail::new(reader);
-        tail.push(&[entry(1), entry(2), entry(3)]);
-        let frames = tail
-            .frames(Index(2), Index(9), 1 << 20)
-            .expect("nothing is read");
-        assert_eq!(frames.map(|f| f.last.index), Some(Index(3)));
-        let limited = tail
-            .frames(Index(1), Index(2), 1 << 20)
-            .expect("nothing is read");
-        assert_eq!(limited.map(|f| f.last.index), Some(Index(2)));
+        let tail = tail(dir.path());
+        tail.push(&[entry(1, 1), entry(1, 2), entry(1, 3)]);
+        assert_eq!(sent(&tail, at(1, 1), 1, 9), Some(Index(3)));
+        assert_eq!(sent(&tail, Position::START, 1, 2), Some(Index(2)));
         tail.truncate_after(Index(1));
-        assert!(
-            tail.frames(Index(2), Index(9), 1 << 20)
-                .expect("nothing is read")
-                .is_none()
-        );
+        assert_eq!(sent(&tail, at(1, 1), 1, 9), None);
+    }
+
+    #[test]
+    fn what_replaced_a_cut_entry_is_not_sent_as_its_successor() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tail = tail(dir.path());
+        tail.push(&[entry(1, 1), entry(1, 2), entry(1, 3)]);
+        tail.truncate_after(Index(1));
+        tail.push(&[entry(2, 2), entry(2, 3), entry(2, 4)]);
+        assert_eq!(sent(&tail, at(1, 3), 1, 9), None);
+        assert_eq!(sent(&tail, at(1, 2), 2, 9), None);
+        assert_eq!(sent(&tail, at(2, 2), 2, 9), Some(Index(4)));
+    }
+
+    #[test]
+    fn a_stream_of_an_epoch_carries_nothing_of_later_ones() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let tail = tail(dir.path());
+        tail.push(&[entry(1, 1), entry(1, 2), entry(2, 3)]);
+        assert_eq!(sent(&tail, at(1, 1), 1, 9), Some(Index(2)));
+        assert_eq!(sent(&tail, at(1, 2), 1, 9), None);
     }
 }
