@@ -159,8 +159,8 @@ async fn drop_packets(
     let namespace = cluster.layout.node_name(name);
     let table = format!("{TABLE}{}", NEXT_TABLE.fetch_add(1, Ordering::Relaxed));
     let chain = format!("type filter hook {hook} priority {HOOK_PRIORITY}");
-    let rules = rules.join("; ");
-    let text = format!("table inet {table} {{ chain drops {{ {chain}; {rules}; }} }}");
+    let rules = rules.join("\n");
+    let text = format!("table inet {table} {{\nchain drops {{\n{chain};\n{rules}\n}}\n}}\n");
     run("ip", &["netns", "exec", &namespace, "nft", &text]).await?;
     let undo = format!("ip netns exec {namespace} nft delete table inet {table}");
     Ok(Fault::by_command(

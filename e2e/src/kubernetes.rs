@@ -173,9 +173,16 @@ impl Kubernetes {
         .await
     }
 
-    /// Makes a namespace for one test.
+    /// Makes a namespace for one test; removes first what a killed run left of it.
     pub async fn namespace(&self, name: &str) -> Result<TestNamespace> {
         let api: Api<Namespace> = Api::all(self.client.clone());
+        if api.get_opt(name).await?.is_some() {
+            let left = TestNamespace {
+                api: self.clone(),
+                name: name.to_owned(),
+            };
+            left.remove().await?;
+        }
         let object = Namespace {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),

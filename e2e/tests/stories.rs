@@ -35,7 +35,12 @@ pub struct Stage {
     pub cluster: Cluster,
     /// The namespace made for this story.
     pub namespace: String,
+    /// Whether the operator runs.
+    pub installed: bool,
 }
+
+/// How many operators run.
+const OPERATORS: u8 = 2;
 
 type Story = for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<()>>;
 
@@ -124,6 +129,7 @@ async fn run_all(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
     let mut stage = Stage {
         cluster,
         namespace: String::new(),
+        installed: false,
     };
     let wanted = |name: &str| {
         arguments
@@ -144,7 +150,8 @@ async fn run_all(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
     if after.is_empty() || !goes_on(tally) {
         return Ok(());
     }
-    product::install(&stage.cluster, 2, &progress).await?;
+    product::install(&stage.cluster, OPERATORS, &progress).await?;
+    stage.installed = true;
     for (name, story) in after {
         if goes_on(tally) {
             tell(&mut stage, name, *story, tally).await?;
@@ -179,6 +186,10 @@ async fn tell(stage: &mut Stage, name: &str, story: Story, tally: &mut Tally) ->
         }
     }
     faults::heal(&stage.cluster).await?;
+    if stage.installed {
+        // Without an operator nothing of this story would go away.
+        product::scale_operator(&stage.cluster, OPERATORS).await?;
+    }
     if let Err(error) = namespace.remove().await {
         tally
             .failed

@@ -8,7 +8,11 @@ use standby_e2e::workload::{Plan, Target, Workload, now_us};
 use crate::Stage;
 
 pub async fn run(stage: &Stage) -> Result<()> {
-    let folder = stage.cluster.layout.folder().join("etcd-under-test");
+    let folder = stage
+        .cluster
+        .layout
+        .folder()
+        .join(format!("etcd-under-test-{}", now_us()));
     std::fs::create_dir_all(&folder).map_err(standby_e2e::error::Error::file("make", &folder))?;
     let mut members = etcd::start(&stage.cluster.programs, &folder, 1).await?;
     let member = &mut members[0];
