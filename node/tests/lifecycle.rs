@@ -51,7 +51,7 @@ async fn a_primary_that_is_asked_to_end_hands_over_and_loses_nothing() {
     cluster.wait_serving(1).await.expect("it serves");
     let mut new = client(&cluster, 1).await;
     new.put("after", "value", None).await.expect("acknowledged");
-    println!("gap for writers: {} ms", last.elapsed().as_millis());
+    eprintln!("gap for writers: {} ms", last.elapsed().as_millis());
     let status = cluster.wait_ended(0).expect("it ends by itself");
     assert!(status.success(), "{status}");
     for n in 0..50 {
@@ -128,7 +128,7 @@ async fn until(client: &mut Client, what: &str, wanted: impl Fn(Result<(), Strin
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nearly_full_disk_refuses_writes_and_heals_when_room_is_made() {
     let Some(disk) = SmallDisk::mount() else {
-        println!("skipped: no file system can be mounted here (needs root)");
+        eprintln!("skipped: no file system can be mounted here (needs root)");
         return;
     };
     let cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))

@@ -51,17 +51,17 @@ impl Clients {
         self.seen = self.seen.max(at + 1);
     }
 
-    pub fn read_answered(&mut self, node: usize, ticket: ReadTicket, seen: usize, seed: u64) {
+    pub fn read_answered(&mut self, node: usize, ticket: ReadTicket, shown: usize, seed: u64) {
         let Some((asked, must_see)) = self.reads.remove(&ticket) else {
             return;
         };
         assert_eq!(asked, node, "a read is answered where it was asked");
         assert!(
-            seen >= must_see,
-            "seed {seed}: V5: stale read on n{node}: it showed {seen} commands, {must_see} were \
+            shown >= must_see,
+            "seed {seed}: V5: stale read on n{node}: it showed {shown} commands, {must_see} were \
              known to clients before it began"
         );
-        self.seen = self.seen.max(seen);
+        self.seen = self.seen.max(shown);
     }
 
     pub fn read_refused(&mut self, _node: usize, ticket: ReadTicket) {

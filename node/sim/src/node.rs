@@ -10,6 +10,7 @@ use crate::disk::{Disk, Durable, command_of};
 
 /// What goes over a connection.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // Nearly every packet is of the large kind.
 pub enum Packet {
     Core(Message),
     Snapshot { position: Position, state: Vec<u64> },

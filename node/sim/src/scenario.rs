@@ -33,7 +33,7 @@ impl Script {
         let first = View::first(ClusterId("sim".into()), script.id(0));
         let everybody: Vec<_> = (0..count).collect();
         script.run(SETTLE_MS);
-        script.record(first, &everybody, false);
+        script.record(&first, &everybody, false);
         script.pair(0, 1, &everybody);
         script.run(SETTLE_MS);
         script
@@ -50,13 +50,13 @@ impl Script {
     }
 
     /// Records a view and tells it to some.
-    fn record(&mut self, view: View, told: &[usize], previous_stopped: bool) {
+    fn record(&mut self, view: &View, told: &[usize], previous_stopped: bool) {
         let before = self.world.recorded().map(|view| view.epoch);
         self.world.record(before, view.clone());
-        self.tell(&view, told, BTreeSet::new(), previous_stopped);
+        self.tell(view, told, &BTreeSet::new(), previous_stopped);
     }
 
-    fn tell(&mut self, view: &View, told: &[usize], await_nodes: BTreeSet<NodeId>, stopped: bool) {
+    fn tell(&mut self, view: &View, told: &[usize], await_nodes: &BTreeSet<NodeId>, stopped: bool) {
         for node in told {
             let input = Input::View {
                 view: view.clone(),
@@ -70,7 +70,7 @@ impl Script {
     /// Lets `primary` wait for `node` until it has everything.
     fn promise(&mut self, primary: usize, node: usize) {
         let (view, id) = (self.view(), self.id(node));
-        self.tell(&view, &[primary], BTreeSet::from([id.clone()]), false);
+        self.tell(&view, &[primary], &BTreeSet::from([id.clone()]), false);
         for _ in 0..COMPLETE_WITHIN_MS {
             self.run(1);
             let now = self.world.micros(primary);
@@ -90,12 +90,12 @@ impl Script {
         let next = self
             .view()
             .with_synchronous(BTreeSet::from([self.id(node)]));
-        self.record(next, told, false);
+        self.record(&next, told, false);
     }
 
     fn promote(&mut self, node: usize, told: &[usize], stopped: bool) {
         let next = self.view().promote(self.id(node));
-        self.record(next, told, stopped);
+        self.record(&next, told, stopped);
     }
 
     /// Cuts a node off from all others. Clients still reach it.
@@ -159,7 +159,7 @@ pub fn a_promised_node_is_promoted_behind_the_primary(seed: u64, mutant: Option<
     let next = script
         .view()
         .with_synchronous(BTreeSet::from([script.id(2)]));
-    script.record(next, &[], false);
+    script.record(&next, &[], false);
     script.promote(2, &[2, 3], false);
     script.pair(2, 3, &[2, 3]);
     script.run(1_500);

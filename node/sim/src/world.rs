@@ -151,6 +151,9 @@ pub fn run(seed: u64) -> Report {
 }
 
 /// Like [`run`], with a rule that every node breaks on purpose.
+///
+/// # Panics
+/// When an invariant is broken, or the cluster does not heal.
 #[must_use]
 pub fn run_with(seed: u64, mutant: Option<Mutant>) -> Report {
     let mut world = World::new(seed, None, mutant);
@@ -351,7 +354,26 @@ impl World {
         self.happen(event);
     }
 
+    /// What a paused process finds when it goes on, in the order in which it happened.
+    fn postponed(&mut self, event: Event) -> Option<Event> {
+        let (Event::Deliver { to: node, run, .. }
+        | Event::Closed { to: node, run, .. }
+        | Event::DiskDone { node, run }) = event
+        else {
+            return Some(event);
+        };
+        if !self.waits_for_pause(node, run) {
+            return Some(event);
+        }
+        let after = self.nodes[node].paused_until - self.now;
+        self.schedule(after, event);
+        None
+    }
+
     fn happen(&mut self, event: Event) {
+        let Some(event) = self.postponed(event) else {
+            return;
+        };
         match event {
             Event::Start(node) => self.start(node),
             Event::StartFromBackup(node) => {
@@ -364,14 +386,7 @@ impl World {
                     self.schedule(TICK_EVERY, Event::Tick { node, run });
                 }
             }
-            Event::DiskDone { node, run } => {
-                if self.waits_for_pause(node, run) {
-                    let after = self.nodes[node].paused_until - self.now;
-                    self.schedule(after, Event::DiskDone { node, run });
-                } else {
-                    self.disk_done(node, run);
-                }
-            }
+            Event::DiskDone { node, run } => self.disk_done(node, run),
             Event::Dial { node, run } => self.dial(node, run),
             Event::Connect { node, run, target } => self.connect(node, run, target),
             Event::Deliver {
@@ -380,27 +395,11 @@ impl World {
                 run,
                 packet,
             } => {
-                if self.waits_for_pause(to, run) {
-                    let again = Event::Deliver {
-                        session,
-                        to,
-                        run,
-                        packet,
-                    };
-                    let after = self.nodes[to].paused_until - self.now;
-                    self.schedule(after, again);
-                } else if self.runs(to, run) {
+                if self.runs(to, run) {
                     self.deliver(session, to, packet);
                 }
             }
-            Event::Closed { session, to, run } => {
-                if self.waits_for_pause(to, run) {
-                    let after = self.nodes[to].paused_until - self.now;
-                    self.schedule(after, Event::Closed { session, to, run });
-                } else {
-                    self.closed(session, to, run);
-                }
-            }
+            Event::Closed { session, to, run } => self.closed(session, to, run),
             Event::Push {
                 node,
                 view,
@@ -496,7 +495,6 @@ impl World {
     }
 
     fn carry_out_one(&mut self, node: usize, output: Output) {
-        let run = self.nodes[node].run;
         let Some(process) = &mut self.nodes[node].process else {
             return;
         };
@@ -506,15 +504,7 @@ impl World {
                 process.log.extend(entries.clone());
                 self.disk(node, DiskOp::Append(entries));
             }
-            Output::Truncate(index) => {
-                invariants::committed_is_never_cut::check(self, node, index);
-                let process = self.nodes[node]
-                    .process
-                    .as_mut()
-                    .expect("it runs: looked up above");
-                process.log.retain(|entry| entry.position.index <= index);
-                self.disk(node, DiskOp::Truncate(index));
-            }
+            Output::Truncate(index) => self.truncate(node, index),
             Output::Send(session, message) => {
                 invariants::adopted_epoch_is_kept::check(self, node, &message);
                 self.send(node, session, Packet::Core(message));
@@ -552,15 +542,7 @@ impl World {
                 process.streams.remove(&session);
             }
             Output::Close(session) => self.close(node, session),
-            Output::Follow(target) => {
-                if process.follow != target {
-                    process.follow = target;
-                    if let Some(session) = process.outgoing.take() {
-                        self.break_connection(session, 0);
-                    }
-                    self.schedule(MS, Event::Dial { node, run });
-                }
-            }
+            Output::Follow(target) => self.follow(node, target),
             Output::Commit(index) => {
                 process.commit = index;
                 self.apply(node);
@@ -575,16 +557,41 @@ impl World {
                     process.proposals.clear();
                 }
             }
-            Output::Discard => {
-                assert!(
-                    self.nodes[node].disk.spoiled,
-                    "seed {}: V11: n{node} gives up a sound volume",
-                    self.report.seed
-                );
-                self.report.discards += 1;
-                self.renew(node);
-            }
+            Output::Discard => self.discard(node),
         }
+    }
+
+    fn truncate(&mut self, node: usize, index: standby_core::Index) {
+        invariants::committed_is_never_cut::check(self, node, index);
+        if let Some(process) = &mut self.nodes[node].process {
+            process.log.retain(|entry| entry.position.index <= index);
+        }
+        self.disk(node, DiskOp::Truncate(index));
+    }
+
+    fn discard(&mut self, node: usize) {
+        assert!(
+            self.nodes[node].disk.spoiled,
+            "seed {}: V11: n{node} gives up a sound volume",
+            self.report.seed
+        );
+        self.report.discards += 1;
+        self.renew(node);
+    }
+
+    fn follow(&mut self, node: usize, target: Option<NodeId>) {
+        let run = self.nodes[node].run;
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        if process.follow == target {
+            return;
+        }
+        process.follow = target;
+        if let Some(session) = process.outgoing.take() {
+            self.break_connection(session, 0);
+        }
+        self.schedule(MS, Event::Dial { node, run });
     }
 
     fn apply(&mut self, node: usize) {

@@ -532,7 +532,7 @@ impl Replica {
             .retain(|_, sent| now.since(*sent) < lease);
         primary.heartbeats_sent.insert(sequence, now);
         let stuck = now.since(primary.progress_at);
-        for (session, _) in primary.peers.iter() {
+        for session in primary.peers.keys() {
             let heartbeat = Message::Heartbeat {
                 epoch,
                 sequence,
