@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::limits::{
-    CONTROL_CONNECTIONS_MAX, CONTROL_REPORTS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
+    APPLY_STALL_MS, CONTROL_CONNECTIONS_MAX, CONTROL_REPORTS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
 };
 use crate::replication::{Command, Shared, Told};
 use crate::tls::{Tls, TlsError, names_of};
@@ -187,11 +187,7 @@ impl<O: Send + 'static> Session<O> {
                 phi_milli: link.phi_milli,
                 commits_stuck_ms: link.stuck.as_millis(),
             }),
-            write_stall: status.write_stall.as_ref().map(|stall| v1::WriteStall {
-                waiting_ms: stall.waiting.as_millis(),
-                local_disk: stall.local_disk,
-                nodes: stall.nodes.iter().map(Into::into).collect(),
-            }),
+            write_stall: write_stall(status, self.shared.applying.running_ms()),
             doubt: status
                 .doubt
                 .as_ref()
@@ -205,6 +201,29 @@ impl<O: Send + 'static> Session<O> {
             serving_ago_ms: status.serving_for.as_millis(),
             doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
         }
+    }
+}
+
+/// Writes that wait to be committed; or that are committed and wait for a state machine that is stuck,
+/// which to clients is the same.
+fn write_stall(status: &CoreStatus, applying_ms: u64) -> Option<v1::WriteStall> {
+    let replicating = status.write_stall.as_ref().map(|stall| v1::WriteStall {
+        waiting_ms: stall.waiting.as_millis(),
+        local_disk: stall.local_disk,
+        nodes: stall.nodes.iter().map(Into::into).collect(),
+    });
+    let stuck = applying_ms >= APPLY_STALL_MS && status.role == RoleKind::Primary;
+    let applying = stuck.then(|| v1::WriteStall {
+        waiting_ms: applying_ms,
+        local_disk: true,
+        nodes: Vec::new(),
+    });
+    match (replicating, applying) {
+        (Some(one), Some(other)) if one.local_disk && one.waiting_ms > other.waiting_ms => {
+            Some(one)
+        }
+        (_, Some(other)) => Some(other),
+        (one, None) => one,
     }
 }
 

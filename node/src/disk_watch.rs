@@ -44,7 +44,8 @@ fn look(data_dir: &std::path::Path, shared: &Shared) {
     shared
         .disk_total
         .store(space.total_bytes, Ordering::Relaxed);
-    let full = space.free_bytes < reserve_bytes(space.total_bytes);
+    let full = space.free_bytes < reserve_bytes(space.total_bytes)
+        || shared.log_waits_for_room.load(Ordering::Relaxed);
     if shared.disk_full.swap(full, Ordering::Relaxed) != full {
         let free_bytes = space.free_bytes;
         if full {

@@ -37,6 +37,10 @@ pub const LOG_MARK_AFTER_MS: u64 = 1_000;
 pub const DISK_RESERVE_BYTES: u64 = 192 << 20;
 /// ...or this share of the disk, as a divisor, if that is less.
 pub const DISK_RESERVE_DIVISOR: u64 = 8;
+/// How long the log waits for room with entries that it was given already, before the process ends.
+pub const DISK_ROOM_WAIT_MS: u64 = 600_000;
+/// A state machine that works on entries for so long is reported as a stall of writes.
+pub const APPLY_STALL_MS: u64 = 1_000;
 /// How often the disk's space is looked at.
 pub const DISK_CHECK_MS: u64 = 500;
 /// How long connecting to a peer may take.

@@ -135,6 +135,7 @@ impl<M: StateMachine> ApplyThread<M> {
         let mut bytes = 0;
         while self.machine.applied().index < through {
             let from = self.machine.applied().index.next();
+            self.shared.applying.start();
             let read = self.log.read(from, APPLY_BATCH_BYTES);
             let mut entries = read.unwrap_or_else(|error| fatal("reading the log", &error));
             entries.retain(|entry| entry.position.index <= through);
@@ -147,6 +148,7 @@ impl<M: StateMachine> ApplyThread<M> {
             );
             bytes += super::log_thread_bytes(&entries);
             let outcomes = self.machine.apply(&entries);
+            self.shared.applying.stop();
             let outcomes = outcomes.unwrap_or_else(|error| fatal("applying", &error));
             assert_eq!(outcomes.len(), entries.len(), "one outcome for each entry");
             self.shared.set_applied(self.machine.applied().index);

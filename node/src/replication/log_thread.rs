@@ -8,12 +8,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use standby_core::replica::Input;
 use standby_core::{Entry, Index, Position};
-use standby_store::log::LogWriter;
+use standby_store::log::{LogError, LogWriter};
 use standby_store::volume::{PeerAddress, StoredView, Volume};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Command, Fatal, Shared, end_process};
-use crate::limits::LOG_MARK_AFTER_MS;
+use crate::limits::{DISK_CHECK_MS, DISK_ROOM_WAIT_MS, LOG_MARK_AFTER_MS};
 
 /// Something for the log.
 #[derive(Debug)]
@@ -73,11 +74,7 @@ impl<O: Send + 'static> LogThread<O> {
         loop {
             match self.jobs.recv_timeout(quiet) {
                 Ok(job) => self.take(job),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.log
-                        .mark()
-                        .unwrap_or_else(|error| fatal("marking the log", &error));
-                }
+                Err(RecvTimeoutError::Timeout) => self.mark(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -100,34 +97,80 @@ impl<O: Send + 'static> LogThread<O> {
         let mut entries = Some(first);
         while let Some(batch) = entries.take() {
             bytes += bytes_of(&batch);
-            self.log
-                .append(&batch)
-                .unwrap_or_else(|error| fatal("appending to the log", &error));
+            self.with_room("appending to the log", |log| log.append(&batch));
             match self.jobs.try_recv() {
                 Ok(LogJob::Append(more)) => entries = Some(more),
                 Ok(other) => following = Some(other),
                 Err(_) => {}
             }
         }
+        self.sync();
+        self.shared.backlog.shrink(bytes);
+        following
+    }
+
+    fn sync(&mut self) {
         self.log
             .sync()
             .unwrap_or_else(|error| fatal("syncing the log", &error));
-        self.shared.backlog.shrink(bytes);
         self.tell(Input::Durable(self.log.last()));
-        following
+    }
+
+    /// Does what may need another file. A log without room for one is as it was before, so what it was
+    /// given waits, and this node says that its disk is full: a primary's writes stall visibly, a
+    /// standby can be replaced, and both go on once there is room. Ending the process would change
+    /// nothing but hide it.
+    fn with_room(
+        &mut self,
+        doing: &'static str,
+        mut act: impl FnMut(&mut LogWriter) -> Result<(), LogError>,
+    ) {
+        let mut waited_ms = 0;
+        loop {
+            match act(&mut self.log) {
+                Ok(()) => break,
+                Err(LogError::NoSpace { needed_bytes }) if waited_ms < DISK_ROOM_WAIT_MS => {
+                    if waited_ms == 0 {
+                        tracing::error!(doing, needed_bytes, "the log waits for room on the disk");
+                        self.shared
+                            .log_waits_for_room
+                            .store(true, Ordering::Relaxed);
+                        self.shared.disk_full.store(true, Ordering::Relaxed);
+                        // What came before it needs no room.
+                        self.sync();
+                    }
+                    std::thread::sleep(Duration::from_millis(DISK_CHECK_MS));
+                    waited_ms += DISK_CHECK_MS;
+                }
+                Err(error) => fatal(doing, &error),
+            }
+        }
+        if waited_ms > 0 {
+            tracing::info!(doing, waited_ms, "the log has room again");
+            self.shared
+                .log_waits_for_room
+                .store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes on disk how far the log is durable. A damaged log says so by itself, and its node waits to
+    /// be told what becomes of it.
+    fn mark(&mut self) {
+        match self.log.mark() {
+            Ok(()) | Err(LogError::Damaged(_)) => {}
+            Err(error) => fatal("marking the log", &error),
+        }
     }
 
     fn one(&mut self, job: LogJob) {
         match job {
             LogJob::Append(_) => unreachable!("appends are taken together"),
             LogJob::Truncate(index) => {
-                let cut = self.log.truncate_after(index);
-                cut.unwrap_or_else(|error| fatal("cutting the log", &error));
+                self.with_room("cutting the log", |log| log.truncate_after(index));
                 self.tell(Input::Durable(self.log.last()));
             }
             LogJob::Reset(position) => {
-                let reset = self.log.reset(position);
-                reset.unwrap_or_else(|error| fatal("resetting the log", &error));
+                self.with_room("resetting the log", |log| log.reset(position));
                 self.tell(Input::SnapshotInstalled(position));
             }
             LogJob::StoreView(stored) => self.store_view(stored),
@@ -149,9 +192,7 @@ impl<O: Send + 'static> LogThread<O> {
             }
             LogJob::Discard => self.discard(),
             LogJob::Close(done) => {
-                self.log
-                    .mark()
-                    .unwrap_or_else(|error| fatal("marking the log", &error));
+                self.mark();
                 // Whoever waited may have given up.
                 let _ = done.send(());
             }

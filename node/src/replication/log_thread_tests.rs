@@ -1,24 +1,71 @@
 //! The log thread by itself, on a volume of its own.
 
 use super::*;
+use std::io;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
 use crossbeam_channel::unbounded;
 use standby_core::{ClusterId, Epoch, NodeId, View};
+use standby_store::disk::{DirectoryDisk, Disk, DiskFile};
 use standby_store::log::{Log, LogOptions};
 
 struct Bench {
     thread: LogThread<()>,
     told: Receiver<Command<()>>,
     dir: tempfile::TempDir,
+    full: Arc<AtomicBool>,
+}
+
+/// A directory in which no file can be made while it is full.
+struct SmallDisk {
+    inner: DirectoryDisk,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk for SmallDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.inner.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.inner.sync_names()
+    }
 }
 
 fn bench() -> Bench {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let volume = Volume::open(dir.path(), "a").expect("a new volume opens");
     let options = LogOptions {
-        segment_bytes: 64 << 10,
+        segment_bytes: 16 << 10,
+        prepare_ahead: false,
         ..LogOptions::default()
     };
-    let (log, _, _) = Log::open(&volume.log_dir(), options).expect("a new log opens");
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = SmallDisk {
+        inner: DirectoryDisk::open(&volume.log_dir()).expect("a new directory opens"),
+        full: Arc::clone(&full),
+    };
+    let (log, _, _) = Log::open_on(Arc::new(disk), options).expect("a new log opens");
     let (driver, told) = unbounded();
     let (_, jobs) = unbounded();
     let thread = LogThread {
@@ -29,7 +76,12 @@ fn bench() -> Bench {
         driver,
         shared: Arc::new(Shared::new(Index(0))),
     };
-    Bench { thread, told, dir }
+    Bench {
+        thread,
+        told,
+        dir,
+        full,
+    }
 }
 
 fn view(epoch: u64) -> View {
@@ -53,6 +105,7 @@ fn new_addresses_never_bring_back_an_earlier_view() {
         mut thread,
         told,
         dir,
+        ..
     } = bench();
     thread.one(LogJob::StoreView(stored(1)));
     // The driver still knew epoch 1 when the addresses came; epoch 2 was on its way to the disk.
@@ -78,4 +131,70 @@ fn an_earlier_view_is_never_stored() {
     let mut bench = bench();
     bench.thread.one(LogJob::StoreView(stored(2)));
     bench.thread.one(LogJob::StoreView(stored(1)));
+}
+
+fn entry(index: u64, bytes: usize) -> Vec<Entry> {
+    let position = Position::new(Epoch(1), Index(index));
+    vec![Entry::data(position, Bytes::from(vec![7; bytes]))]
+}
+
+fn durable(told: &Receiver<Command<()>>) -> Index {
+    let limit = Duration::from_secs(60);
+    match told.recv_timeout(limit).expect("the thread tells") {
+        Command::Input(Input::Durable(position)) => position.index,
+        _ => panic!("something else was told"),
+    }
+}
+
+#[test]
+fn entries_without_room_wait_for_it_and_the_node_says_so() {
+    let Bench {
+        mut thread,
+        told,
+        full,
+        dir,
+    } = bench();
+    let shared = Arc::clone(&thread.shared);
+    full.store(true, Ordering::Relaxed);
+    let working = std::thread::spawn(move || {
+        thread.append(entry(1, 5_000));
+        thread.append(entry(2, 5_000));
+        thread
+    });
+    assert_eq!(durable(&told), Index(1));
+    // What was appended before is told once more when the waiting begins.
+    assert_eq!(durable(&told), Index(1));
+    assert!(shared.log_waits_for_room.load(Ordering::Relaxed));
+    assert!(shared.disk_full.load(Ordering::Relaxed));
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(durable(&told), Index(2));
+    drop(working.join().expect("it goes on"));
+    assert!(!shared.log_waits_for_room.load(Ordering::Relaxed));
+    drop(dir);
+}
+
+#[test]
+fn a_damaged_log_is_left_as_it_is_found() {
+    let Bench {
+        mut thread, dir, ..
+    } = bench();
+    thread.append(entry(1, 100));
+    thread.append(entry(2, 100));
+    thread.mark();
+    drop(thread.log);
+    let log_dir = thread.volume.log_dir();
+    let segment = std::fs::read_dir(&log_dir)
+        .expect("it is there")
+        .map(|file| file.expect("it can be listed").path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "segment"))
+        .expect("there is a segment");
+    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    let first = usize::try_from(standby_store::log::FRAMES_START).expect("a small number");
+    bytes[first + 60] ^= 1;
+    std::fs::write(&segment, bytes).expect("it can be written");
+    let (log, _, found) = Log::open(&log_dir, LogOptions::default()).expect("it opens");
+    assert!(found.damaged.is_some());
+    thread.log = log;
+    thread.mark();
+    drop(dir);
 }

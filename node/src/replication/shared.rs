@@ -1,6 +1,7 @@
 //! Numbers that the driver publishes and others read without asking it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use standby_core::{Index, Micros};
 use tokio::sync::{Notify, watch};
@@ -18,6 +19,8 @@ pub struct Shared {
     pub waiting_bytes: AtomicUsize,
     /// The disk is too full for writes.
     pub disk_full: AtomicBool,
+    /// The log waits for room on the disk with what it was given already.
+    pub log_waits_for_room: AtomicBool,
     /// Free and total bytes of the disk, as last seen.
     pub disk_free: AtomicU64,
     /// See `disk_free`.
@@ -26,6 +29,8 @@ pub struct Shared {
     pub wants_handover: AtomicBool,
     /// Entries on their way to the disk.
     pub backlog: LogBacklog,
+    /// Runs while the state machine works on entries.
+    pub applying: Stopwatch,
 }
 
 impl Shared {
@@ -39,10 +44,12 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             disk_full: AtomicBool::new(false),
+            log_waits_for_room: AtomicBool::new(false),
             disk_free: AtomicU64::new(u64::MAX),
             disk_total: AtomicU64::new(u64::MAX),
             wants_handover: AtomicBool::new(false),
             backlog: LogBacklog::default(),
+            applying: Stopwatch::default(),
         }
     }
 
@@ -117,6 +124,49 @@ impl LogBacklog {
                 return;
             }
             shrunk.await;
+        }
+    }
+}
+
+/// For how long something has been going on, as others see it.
+#[derive(Debug)]
+pub struct Stopwatch {
+    origin: Instant,
+    /// Milliseconds from `origin`, plus one; zero while nothing goes on.
+    since_ms: AtomicU64,
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            since_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Stopwatch {
+    fn now_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis());
+        elapsed.unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// It begins.
+    pub fn start(&self) {
+        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub fn stop(&self) {
+        self.since_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// For how long it has been going on, in milliseconds; zero when nothing does.
+    #[must_use]
+    pub fn running_ms(&self) -> u64 {
+        match self.since_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now_ms().saturating_sub(since),
         }
     }
 }

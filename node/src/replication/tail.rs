@@ -92,8 +92,7 @@ impl Tail {
             }
             _ => return Ok(None),
         }
-        entries
-            .retain(|entry| entry.position.index <= through && entry.position.epoch <= epoch);
+        entries.retain(|entry| entry.position.index <= through && entry.position.epoch <= epoch);
         let Some(last) = entries.last().map(|entry| entry.position) else {
             return Ok(None);
         };
