@@ -71,9 +71,11 @@ impl Program {
     pub fn process(self, layout: Layout) -> Option<i32> {
         let text = std::fs::read_to_string(self.pid_file(layout)).ok()?;
         let process = text.trim().parse().ok()?;
-        cgroup::processes(&layout.control_cgroup())
-            .contains(&process)
-            .then_some(process)
+        // One that was just started has not moved to its cgroup yet; a zombie has no command line.
+        let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let starting = String::from_utf8_lossy(&words).contains(self.name());
+        let listed = cgroup::processes(&layout.control_cgroup()).contains(&process);
+        (starting || listed).then_some(process)
     }
 
     /// Starts it unless it lives already.
