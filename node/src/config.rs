@@ -94,7 +94,7 @@ pub struct Config {
     #[arg(long, env = "STANDBY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug, trace, or directives such as standby_node=debug.
+    /// What is logged: error, warn, info, debug, trace, or directives such as `standby_node=debug`.
     #[arg(long, env = "STANDBY_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 

@@ -252,18 +252,14 @@ pub async fn serve<O: Send + 'static>(
     let end = shutdown.clone();
     let stopped = async move { end.cancelled().await };
     let router = builder.add_service(service);
-    match tls {
-        Some(tls) => {
-            let (ready, incoming) = mpsc::channel(CONTROL_CONNECTIONS_MAX);
-            tokio::spawn(accept(listener, tls, ready, shutdown));
-            let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
-            router.serve_with_incoming_shutdown(incoming, stopped).await
-        }
-        None => {
-            let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-            router.serve_with_incoming_shutdown(incoming, stopped).await
-        }
-    }
+    let Some(tls) = tls else {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        return router.serve_with_incoming_shutdown(incoming, stopped).await;
+    };
+    let (ready, incoming) = mpsc::channel(CONTROL_CONNECTIONS_MAX);
+    tokio::spawn(accept(listener, tls, ready, shutdown));
+    let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
+    router.serve_with_incoming_shutdown(incoming, stopped).await
 }
 
 type Accepted = tokio_rustls::server::TlsStream<TcpStream>;

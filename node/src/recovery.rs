@@ -79,7 +79,7 @@ mod tests {
             segment_bytes: 64 << 10,
             ..LogOptions::default()
         };
-        let (mut log, _, _) = Log::open(dir.path(), options.clone()).expect("a new log opens");
+        let (mut log, _, _) = Log::open(dir.path(), options).expect("a new log opens");
         log.reset(at(1, 4)).expect("it can begin anywhere");
         let entries: Vec<_> = (5..9)
             .map(|i| Entry::data(at(2, i), Bytes::from("x")))

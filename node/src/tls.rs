@@ -88,7 +88,7 @@ struct Configs {
 #[derive(Clone, Debug)]
 pub struct Tls {
     dir: PathBuf,
-    client_tls: ClientTls,
+    clients: ClientTls,
     configs: Arc<RwLock<Arc<Configs>>>,
 }
 
@@ -98,7 +98,7 @@ impl Tls {
         let configs = Arc::new(RwLock::new(Arc::new(read(dir, client_tls)?)));
         Ok(Self {
             dir: dir.to_owned(),
-            client_tls,
+            clients: client_tls,
             configs,
         })
     }
@@ -107,7 +107,7 @@ impl Tls {
     pub async fn keep_fresh(self) {
         loop {
             tokio::time::sleep(Duration::from_millis(TLS_RELOAD_MS)).await;
-            match read(&self.dir, self.client_tls) {
+            match read(&self.dir, self.clients) {
                 Ok(configs) => *self.configs.write() = Arc::new(configs),
                 Err(error) => tracing::warn!(%error, "certificates were not renewed"),
             }
@@ -121,7 +121,7 @@ impl Tls {
     /// The client port's configuration, for each connection anew; none when clients use no TLS.
     #[must_use]
     pub fn client_source(&self) -> Option<Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>> {
-        if self.client_tls == ClientTls::Disabled {
+        if self.clients == ClientTls::Disabled {
             return None;
         }
         let tls = self.clone();

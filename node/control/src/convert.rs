@@ -16,7 +16,10 @@ pub struct ConvertError {
 
 impl From<&NodeId> for v1::NodeId {
     fn from(node: &NodeId) -> Self {
-        Self { name: node.name.clone(), volume: node.volume.0.clone() }
+        Self {
+            name: node.name.clone(),
+            volume: node.volume.0.clone(),
+        }
     }
 }
 
@@ -28,7 +31,9 @@ impl TryFrom<v1::NodeId> for NodeId {
             return Err(ConvertError { field: "node.name" });
         }
         if node.volume.is_empty() {
-            return Err(ConvertError { field: "node.volume" });
+            return Err(ConvertError {
+                field: "node.volume",
+            });
         }
         Ok(Self::new(node.name, node.volume))
     }
@@ -52,15 +57,24 @@ impl TryFrom<v1::View> for View {
 
     fn try_from(view: v1::View) -> Result<Self, ConvertError> {
         if view.cluster_id.is_empty() {
-            return Err(ConvertError { field: "view.cluster_id" });
+            return Err(ConvertError {
+                field: "view.cluster_id",
+            });
         }
         if view.epoch == 0 {
-            return Err(ConvertError { field: "view.epoch" });
+            return Err(ConvertError {
+                field: "view.epoch",
+            });
         }
         Ok(Self {
             cluster_id: ClusterId(view.cluster_id),
             epoch: Epoch(view.epoch),
-            primary: view.primary.ok_or(ConvertError { field: "view.primary" })?.try_into()?,
+            primary: view
+                .primary
+                .ok_or(ConvertError {
+                    field: "view.primary",
+                })?
+                .try_into()?,
             synchronous: nodes(view.synchronous)?,
             alone: view.alone,
             complete: nodes(view.complete)?,

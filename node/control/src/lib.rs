@@ -3,7 +3,7 @@
 //! This crate never decides anything: it only says what goes over the wire.
 
 /// The generated messages, client and server.
-#[allow(missing_docs, clippy::pedantic)]
+#[allow(missing_docs, clippy::pedantic, clippy::large_enum_variant)]
 pub mod v1 {
     tonic::include_proto!("standby.control.v1");
 }

@@ -230,13 +230,11 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
             SinkExt::<Bytes>::flush(&mut self.sink).await?;
             let order = if self.owes_commit() {
                 let limit = Duration::from_millis(COMMIT_NOTICE_MS);
-                match tokio::time::timeout(limit, orders.recv()).await {
-                    Ok(order) => order,
-                    Err(_) => {
-                        self.send_commit().await?;
-                        continue;
-                    }
-                }
+                let Ok(order) = tokio::time::timeout(limit, orders.recv()).await else {
+                    self.send_commit().await?;
+                    continue;
+                };
+                order
             } else {
                 self.wait(&mut orders).await
             };

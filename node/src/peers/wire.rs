@@ -12,6 +12,10 @@ use standby_store::log::{Seal, decode_frame, encode_frame, frame_bytes};
 
 /// What comes over a connection.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once and taken apart at once"
+)]
 pub enum Packet {
     /// For the core.
     Core(Message),
@@ -386,9 +390,9 @@ mod tests {
         Position::new(Epoch(epoch), Index(index))
     }
 
-    fn round_trip(message: Message) {
-        match decode(encode(&message)) {
-            Ok(Packet::Core(back)) => assert_eq!(back, message),
+    fn round_trip(message: &Message) {
+        match decode(encode(message)) {
+            Ok(Packet::Core(back)) => assert_eq!(back, *message),
             other => panic!("{message:?} came back as {other:?}"),
         }
     }
@@ -402,7 +406,7 @@ mod tests {
             epochs: vec![(Epoch(2), Index(5))],
             last: at(2, 9),
         };
-        round_trip(Message::Hello(Hello {
+        round_trip(&Message::Hello(Hello {
             cluster_id: ClusterId("c".into()),
             node: NodeId::new("b", "2"),
             view: Some(view.clone()),
@@ -411,46 +415,46 @@ mod tests {
             damaged: true,
             attempt: 3,
         }));
-        round_trip(Message::Welcome {
+        round_trip(&Message::Welcome {
             epoch: Epoch(3),
             start: at(2, 8),
             attempt: 3,
         });
-        round_trip(Message::SnapshotFollows {
+        round_trip(&Message::SnapshotFollows {
             epoch: Epoch(3),
             attempt: 1,
         });
-        round_trip(Message::ViewIs(view));
-        round_trip(Message::Reject(RejectReason::ForeignCluster));
-        round_trip(Message::Reject(RejectReason::RolledBack));
+        round_trip(&Message::ViewIs(view));
+        round_trip(&Message::Reject(RejectReason::ForeignCluster));
+        round_trip(&Message::Reject(RejectReason::RolledBack));
         let entries = vec![
             Entry::open(at(3, 9)),
             Entry::data(at(3, 10), Bytes::from("value")),
         ];
         let (epoch, commit) = (Epoch(3), Index(8));
-        round_trip(Message::Append {
+        round_trip(&Message::Append {
             epoch,
             previous: at(2, 8),
             entries,
             commit,
         });
-        round_trip(Message::Append {
+        round_trip(&Message::Append {
             epoch,
             previous: at(2, 8),
             entries: vec![],
             commit,
         });
-        round_trip(Message::Ack {
+        round_trip(&Message::Ack {
             epoch,
             durable: Index(9),
         });
-        round_trip(Message::Heartbeat {
+        round_trip(&Message::Heartbeat {
             epoch,
             sequence: 4,
             commit,
             stuck: Micros(17),
         });
-        round_trip(Message::HeartbeatReply {
+        round_trip(&Message::HeartbeatReply {
             epoch,
             sequence: 4,
             durable: Index(9),

@@ -23,7 +23,10 @@ use standby_core::Micros;
 use standby_interface::SnapshotSource;
 
 /// What the driver is told.
-#[allow(clippy::large_enum_variant, reason = "moved once and taken apart at once")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once and taken apart at once"
+)]
 pub enum Command<O> {
     /// For the core.
     Input(Input),
@@ -78,7 +81,10 @@ pub enum Told {
 }
 
 /// What a peer's connection is told.
-#[allow(clippy::large_enum_variant, reason = "moved once and taken apart at once")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "moved once and taken apart at once"
+)]
 pub enum PeerLink {
     /// Send a message.
     Send(Message),
@@ -145,7 +151,10 @@ pub struct Driver<O> {
 
 /// What makes a node report by itself.
 #[derive(Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "independent facts, compared as one")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, compared as one"
+)]
 struct Digest {
     role: RoleKind,
     epoch: Epoch,

@@ -139,7 +139,7 @@ fn entry(index: u64, bytes: usize) -> Vec<Entry> {
 }
 
 fn durable(told: &Receiver<Command<()>>) -> Index {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     match told.recv_timeout(limit).expect("the thread tells") {
         Command::Input(Input::Durable(position)) => position.index,
         _ => panic!("something else was told"),

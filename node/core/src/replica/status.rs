@@ -116,6 +116,10 @@ pub struct PrimaryLink {
 
 /// A follower, as the primary sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of a report, not states"
+)]
 pub struct PeerStatus {
     /// The follower.
     pub node: NodeId,
