@@ -80,7 +80,7 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         .await
         .context("cannot find the Kubernetes API")?;
     let (metrics, readiness) = (Arc::new(Metrics::new()?), Arc::new(Readiness::default()));
-    readiness.wait("caches", "Kubernetes' objects have not been listed yet");
+    readiness.wait(stores::TOPIC, "nothing has been listed yet");
     let serving = tokio::spawn(http::serve(
         flags.listen,
         readiness.clone(),
@@ -120,8 +120,9 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     };
     // Work ends before the lease is released: the next leader must not meet us.
     let (work, release) = (stop.child_token(), CancellationToken::new());
-    let mut election = tokio::spawn(candidate.run(leading, release.clone()));
-    let mut working = tokio::spawn(lead(context, is_leading, work));
+    let filled = CancellationToken::new();
+    let mut election = tokio::spawn(stand(candidate, leading, filled.clone(), release.clone()));
+    let mut working = tokio::spawn(lead(context, filled, is_leading, work));
     tokio::select! {
         ended = &mut election => {
             error!(?ended, "not the leader any more");
@@ -145,17 +146,33 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     }
 }
 
+/// Stands for election once the caches are filled: a leader that sees nothing would keep the others
+/// from leading.
+async fn stand(
+    candidate: Candidate,
+    leading: watch::Sender<bool>,
+    filled: CancellationToken,
+    release: CancellationToken,
+) -> Ended {
+    tokio::select! {
+        () = filled.cancelled() => {}
+        () = release.cancelled() => return Ended::Stopped,
+    }
+    candidate.run(leading, release).await
+}
+
 /// Fills the caches, waits for leadership, and leads.
 async fn lead(
     context: Arc<Context>,
+    filled: CancellationToken,
     mut is_leading: watch::Receiver<bool>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        ready = context.stores.ready() => ready.context("a cache ended")?,
+        ready = context.stores.ready(&context.readiness) => ready.context("a cache ended")?,
         () = stop.cancelled() => return Ok(()),
     }
-    context.readiness.ready("caches");
+    filled.cancel();
     tokio::select! {
         leads = is_leading.wait_for(|leads| *leads) => {
             leads.context("the election ended")?;

@@ -22,7 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::context::Key;
+use crate::http::Readiness;
 
+/// What readiness waits for here.
+pub const TOPIC: &str = "caches";
 /// Changes waiting for a reader that is behind; it then looks at everything.
 const CHANGES_QUEUED_MAX: usize = 1_024;
 
@@ -89,8 +92,11 @@ impl Stores {
         self.changes.subscribe()
     }
 
-    /// Waits until every cache has been filled once; the error names what is missing.
-    pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+    /// Waits until every cache has been filled once, and says meanwhile which is not.
+    pub async fn ready(
+        &self,
+        readiness: &Readiness,
+    ) -> Result<(), reflector::store::WriterDropped> {
         async fn all<K>(scoped: &Scoped<K>) -> Result<(), reflector::store::WriterDropped>
         where
             K: Lookup<DynamicType = ()> + Clone + 'static,
@@ -100,11 +106,19 @@ impl Stores {
             }
             Ok(())
         }
+        let waits = |what: &str| readiness.wait(TOPIC, format!("{what} have not been listed yet"));
+        waits("standbyclusters");
         all(&self.clusters).await?;
+        waits("standbyviews");
         all(&self.views).await?;
+        waits("pods");
         all(&self.pods).await?;
+        waits("persistentvolumeclaims");
         all(&self.claims).await?;
-        all(&self.hosts).await
+        waits("nodes");
+        all(&self.hosts).await?;
+        readiness.ready(TOPIC);
+        Ok(())
     }
 
     /// Every cluster there is, also those whose specification cannot be read.
