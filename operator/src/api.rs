@@ -45,6 +45,12 @@ impl ApiError {
             if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
     }
 
+    /// Whether the API server itself answered: nothing was written then.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(_)))
+    }
+
     /// Whether there is no such object.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

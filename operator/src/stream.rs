@@ -149,6 +149,12 @@ impl NodeStream {
         (stream, heard.report.clone())
     }
 
+    /// The epoch of the view that the node last said to have adopted.
+    #[must_use]
+    pub fn adopted(&self) -> Option<Epoch> {
+        self.heard.lock().report.as_ref().map(NodeReport::epoch)
+    }
+
     /// When it will be lost if nothing arrives; none when it is lost already.
     #[must_use]
     pub fn lost_at(&self, now: Micros, thresholds: &Thresholds) -> Option<Micros> {

@@ -1,10 +1,11 @@
-//! What the facts say about the primary, the synchronous nodes and the candidates. Verdicts are
+//! What the facts say about the primary, and the synchronous nodes. Verdicts are
 //! values with their reasons in words; what to do about them is decided in [`crate::plan`].
 
 use std::fmt;
 
 use standby_core::{Micros, NodeId, View};
 
+use crate::candidate;
 use crate::observe::{
     LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
 };
@@ -27,10 +28,8 @@ pub enum FailureReason {
     WritePathStuck,
     /// It refuses its role.
     InDoubt,
-    /// It stepped down and nobody is left to take over.
-    SteppedDown,
-    /// A person asked for it.
-    Requested,
+    /// A complete node knows of committed entries that it lacks (V11).
+    LacksCommitted,
     /// It asked for a switchover (V8).
     Handover,
 }
@@ -86,6 +85,10 @@ fn failed(reason: FailureReason, why: impl Into<String>) -> Primary {
 #[must_use]
 pub fn primary(observation: &Observation, view: &View) -> Primary {
     let name = &view.primary.name;
+    if let Some(report) = candidate::doubters(observation, view).next() {
+        let why = format!("{} refuses {name}: {}", report.node.name, report.doubt);
+        return failed(FailureReason::LacksCommitted, why);
+    }
     let Some(facts) = observation.node(name) else {
         return failed(FailureReason::PodGone, format!("pod {name} does not exist"));
     };
@@ -266,15 +269,8 @@ fn leaving(observation: &Observation, facts: &NodeFacts, report: &NodeReport) ->
     if report.wants_handover {
         return Some(format!("{name} is told to end and asks for a switchover"));
     }
-    if facts
-        .pod
-        .as_ref()
-        .is_some_and(|pod| pod.deleting_since.is_some())
-    {
-        return Some(format!("pod {name} is being deleted"));
-    }
-    if !observation.wanted(name) {
-        return Some(format!("{name} is above spec.instances"));
+    if let Some(why) = ending(observation, name, facts) {
+        return Some(why);
     }
     if let (Some(order), Some(view)) = (&observation.cluster.promote, observation.view())
         && order.epoch == view.epoch
@@ -365,25 +361,26 @@ pub fn synchronous(observation: &Observation, primary: &NodeReport, node: &NodeI
             why: format!("only the operator has lost {name}: {gone}"),
         };
     }
-    if facts
-        .pod
-        .as_ref()
-        .is_some_and(|pod| pod.deleting_since.is_some())
-    {
-        return Synchronous::Leaving {
-            why: format!("pod {name} is being deleted"),
-        };
+    match ending(observation, name, facts) {
+        Some(why) => Synchronous::Leaving { why },
+        None => Synchronous::Fine,
     }
-    if !observation.wanted(name) {
-        return Synchronous::Leaving {
-            why: format!("{name} is above spec.instances"),
-        };
+}
+
+/// Why a node that works will not be there for long.
+fn ending(observation: &Observation, name: &str, facts: &NodeFacts) -> Option<String> {
+    let pod = facts.pod.as_ref();
+    if pod.is_some_and(|pod| pod.deleting_since.is_some()) {
+        return Some(format!("pod {name} is being deleted"));
     }
-    Synchronous::Fine
+    if facts.claim.as_ref().is_some_and(|claim| claim.deleting) {
+        return Some(format!("the volume claim of {name} is being deleted"));
+    }
+    (!observation.wanted(name)).then(|| format!("{name} is above spec.instances"))
 }
 
 /// Why the operator cannot reach a node; none while it can.
-fn gone_for_operator(facts: &NodeFacts) -> Option<String> {
+pub(crate) fn gone_for_operator(facts: &NodeFacts) -> Option<String> {
     if facts.live().is_some() {
         return None;
     }
@@ -416,90 +413,4 @@ pub fn holds_up_writes(observation: &Observation, primary: &NodeReport, node: &N
 pub fn stalled_by(primary: &NodeReport, node: &NodeId) -> Option<Micros> {
     let stall = primary.stall.as_ref()?;
     (!stall.local_disk && stall.nodes.contains(node)).then_some(stall.waiting)
-}
-
-/// Whether a node could be promoted now without losing anything, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CandidateVerdict {
-    /// The pod's name.
-    pub name: String,
-    /// The node, when its volume is known.
-    pub node: Option<NodeId>,
-    /// It could.
-    pub promotable: bool,
-    /// Why, or why not; one line.
-    pub why: String,
-}
-
-/// Judges every node there is, in order of their names.
-#[must_use]
-pub fn candidates(observation: &Observation) -> Vec<CandidateVerdict> {
-    let Some(view) = observation.view() else {
-        return observation
-            .nodes
-            .keys()
-            .map(|name| CandidateVerdict {
-                name: name.clone(),
-                node: None,
-                promotable: false,
-                why: "no view is recorded yet".into(),
-            })
-            .collect();
-    };
-    observation
-        .nodes
-        .iter()
-        .map(|(name, facts)| candidate(view, name, facts))
-        .collect()
-}
-
-fn candidate(view: &View, name: &str, facts: &NodeFacts) -> CandidateVerdict {
-    let verdict = |node: Option<&NodeId>, promotable: bool, why: String| CandidateVerdict {
-        name: name.to_owned(),
-        node: node.cloned(),
-        promotable,
-        why,
-    };
-    let recorded = view.complete.iter().find(|node| node.name == name);
-    let Some(report) = facts.live() else {
-        let why = gone_for_operator(facts).unwrap_or_else(|| "it has not reported yet".into());
-        return verdict(recorded, false, why);
-    };
-    let node = Some(&report.node);
-    if !view.complete.contains(&report.node) {
-        let why = match recorded {
-            Some(was) => format!(
-                "it runs on volume {}; the one with every acknowledged write was {}",
-                report.node.volume, was.volume
-            ),
-            None => format!(
-                "it may lack acknowledged writes: not complete in epoch {}",
-                view.epoch
-            ),
-        };
-        return verdict(node, false, why);
-    }
-    if !report.doubt.is_empty() {
-        return verdict(node, false, format!("it refuses: {}", report.doubt));
-    }
-    if report.epoch() > view.epoch {
-        let why = format!(
-            "it has adopted epoch {}, above the recorded one",
-            report.epoch()
-        );
-        return verdict(node, false, why);
-    }
-    if report.node == view.primary {
-        let why = match report.role {
-            NodeRole::Restarted => "it was primary, has restarted and has every acknowledged write",
-            NodeRole::SteppedDown => "it stepped down and has every acknowledged write",
-            _ => "it is primary",
-        };
-        return verdict(node, true, why.into());
-    }
-    let why = format!(
-        "it has every acknowledged write (complete in epoch {})",
-        view.epoch
-    );
-    verdict(node, true, why)
 }

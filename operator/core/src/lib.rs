@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod candidate;
 pub mod detect;
 pub mod facts;
 pub mod judge;

@@ -130,8 +130,12 @@ pub struct PodFacts {
 /// A volume claim, as the API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimFacts {
-    /// Being deleted.
+    /// The claim object's identity.
+    pub uid: String,
+    /// Being deleted, or about to be: its owner is gone.
     pub deleting: bool,
+    /// Goes with the cluster: it has the `StandbyCluster` as owner.
+    pub owned: bool,
     /// The only host its volume can be used on, when it is bound to one.
     pub bound_to_host: Option<String>,
 }
@@ -371,6 +375,13 @@ impl NodeFacts {
     #[must_use]
     pub fn staying_pod(&self) -> Option<&PodFacts> {
         self.pod.as_ref().filter(|pod| pod.deleting_since.is_none())
+    }
+
+    /// Whether pod and volume are there to stay: neither is being deleted.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        let ends = self.claim.as_ref().is_some_and(|claim| claim.deleting);
+        self.staying_pod().is_some() && !ends
     }
 
     /// For how long the host has been away; zero while it is not.

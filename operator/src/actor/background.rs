@@ -27,7 +27,7 @@ use crate::tls::OperatorTls;
 /// What a task beside the actor has to say.
 pub(super) enum Done {
     /// The read-write slice was written, or not.
-    Announced(Announced, Result<(), ApiError>),
+    Announced(Announced, Result<Option<String>, ApiError>),
     /// The rest was done.
     Work(Box<WorkDone>),
 }
@@ -99,6 +99,8 @@ pub(super) struct Background {
     retry: Retry,
     announcing: bool,
     announce_retry: Retry,
+    /// The version of the read-write slice as this operator wrote it last.
+    announced: Option<String>,
     applied: Option<(Arc<ValidatedCluster>, Micros)>,
     slices: Option<Vec<EndpointSlice>>,
     status: Option<(StandbyClusterStatus, Micros)>,
@@ -114,6 +116,7 @@ impl Background {
             retry: Retry::up_to(RETRY_MAX_MS),
             announcing: false,
             announce_retry: Retry::up_to(HOT_RETRY_MAX_MS),
+            announced: None,
             applied: None,
             slices: None,
             status: None,
@@ -127,8 +130,9 @@ impl Background {
         }
         self.announcing = true;
         let (context, send) = (self.context.clone(), self.send.clone());
+        let version = self.announced.clone();
         let write = async move {
-            let result = announce::read_write(&context, &cluster, &announced).await;
+            let result = announce::read_write(&context, &cluster, &announced, version).await;
             // Fails only when the actor has ended.
             let _ = send.send(Done::Announced(announced, result)).await;
         };
@@ -136,9 +140,17 @@ impl Background {
     }
 
     /// The read-write slice was written, or not.
-    pub(super) fn announced(&mut self, done: bool) {
+    pub(super) fn announced(&mut self, result: &Result<Option<String>, ApiError>) {
         self.announcing = false;
-        self.announce_retry.note(done, self.context.clock.now());
+        self.announce_retry
+            .note(result.is_ok(), self.context.clock.now());
+        match result {
+            Ok(version) => self.announced.clone_from(version),
+            // Somebody else wrote it, or took it away.
+            Err(error) if error.is_answer() => self.announced = None,
+            // Whether it was written is not known; if it was, the next write is refused.
+            Err(_) => {}
+        }
     }
 
     /// Takes in what was done, and returns an identity if one was made or read.

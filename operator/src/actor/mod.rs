@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::context::{Context, Key};
-use crate::limits::{HOT_RETRY_MAX_MS, RECORDS_PER_TURN_MAX, RETRY_MAX_MS, RETRY_MIN_MS, ms};
+use crate::limits::{
+    APPLY_EVERY_MS, HOT_RETRY_MAX_MS, RECORDS_PER_TURN_MAX, RETRY_MAX_MS, RETRY_MIN_MS, ms,
+};
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
 use crate::reconcile::{StepError, pki, record, release};
@@ -33,6 +35,9 @@ use background::{Background, Done};
 
 /// A view that the cache does not show is looked for live this often, in milliseconds.
 const MISSING_VIEW_LOOK_MS: u64 = 5_000;
+/// While nodes report a higher epoch than is known to be recorded, the view is read live this often, in
+/// milliseconds.
+const AHEAD_LOOK_MS: u64 = 500;
 /// Results of background work waiting to be taken in.
 const DONE_QUEUED_MAX: usize = 8;
 
@@ -52,7 +57,7 @@ pub struct Actor {
     /// What is wrong with the specification, or with an annotation, as people should read it.
     complaint: Option<String>,
     uid: String,
-    announced: Option<Announced>,
+    announced: Option<(Announced, Micros)>,
     background: Background,
     done: mpsc::Receiver<Done>,
     status: Option<StandbyClusterStatus>,
@@ -136,16 +141,24 @@ impl Actor {
     fn take_in(&mut self, done: Done) {
         match done {
             Done::Announced(announced, result) => {
-                self.background.announced(result.is_ok());
+                self.background.announced(&result);
                 match result {
-                    Ok(()) => {
+                    Ok(_) => {
                         let now = self.context.clock.now();
                         if let Some(target) = &announced.primary {
                             self.memory.announced(&target.pod, now);
                         }
-                        self.announced = Some(announced);
+                        self.announced = Some((announced, now));
                     }
-                    Err(error) => self.failed("announce", &error),
+                    Err(error) => {
+                        // Another operator may have moved on: nothing is written over it before the
+                        // recorded view has been looked at again.
+                        if error.is_conflict() {
+                            self.recorded = Recorded::Unknown;
+                        }
+                        self.announced = None;
+                        self.failed("announce", &error);
+                    }
                 }
             }
             Done::Work(work) => {
@@ -242,6 +255,8 @@ impl Actor {
                 self.memory = Memory::default();
                 self.recorded = Recorded::Unknown;
                 self.cluster = None;
+                self.announced = None;
+                self.told.clear();
             }
             self.uid = uid;
             self.status.clone_from(&object.status);
@@ -249,7 +264,7 @@ impl Actor {
         // An identity once taken does not change under the actor.
         let adopted = match &self.cluster {
             Some(known) => Some(known.id.clone()),
-            None => dereference::adopted_id(&self.context, &self.key),
+            None => dereference::adopted_id(&self.context, &self.key, &self.uid),
         };
         match validate(object, &self.context.settings, adopted) {
             Ok(cluster) => {
@@ -276,9 +291,16 @@ impl Actor {
         let stale = match (&self.recorded, self.context.stores.view_epoch(&self.key)) {
             (Recorded::Unknown, _) | (Recorded::Absent, Some(_)) => true,
             // Somebody else wrote it: another operator, or a person with consent.
-            (Recorded::View(view), Some(epoch)) => {
-                u64::try_from(epoch).is_ok_and(|epoch| epoch > view.epoch.0)
+            (Recorded::View(view), Some(epoch))
+                if u64::try_from(epoch).is_ok_and(|epoch| epoch > view.epoch.0) =>
+            {
+                true
             }
+            // Nodes have adopted more than we know of: the cache may be behind them.
+            (Recorded::View(view), _) if self.reported_above(view.epoch) => self
+                .looked
+                .is_none_or(|at| now.since(at) >= Micros::from_millis(AHEAD_LOOK_MS)),
+            (Recorded::View(_), Some(_)) => false,
             (Recorded::View(_), None) => self
                 .looked
                 .is_none_or(|at| now.since(at) >= Micros::from_millis(MISSING_VIEW_LOOK_MS)),
@@ -291,6 +313,13 @@ impl Actor {
         Ok(())
     }
 
+    fn reported_above(&self, epoch: Epoch) -> bool {
+        self.streams
+            .values()
+            .filter_map(NodeStream::adopted)
+            .any(|adopted| adopted > epoch)
+    }
+
     fn observe(
         &mut self,
         cluster: &ValidatedCluster,
@@ -300,8 +329,14 @@ impl Actor {
         let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
         let promote = object.and_then(|o| dereference::promote_request(o).ok().flatten());
         let facts = cluster_facts(cluster, deleting, promote);
-        let mut nodes =
-            dereference::nodes(&self.context, &self.key, &self.volumes, &mut self.seen, now);
+        let mut nodes = dereference::nodes(
+            &self.context,
+            &self.key,
+            &self.uid,
+            &self.volumes,
+            &mut self.seen,
+            now,
+        );
         self.dial(cluster, &nodes);
         for (name, facts_of_node) in &mut nodes {
             if let Some(stream) = self.streams.get(name) {
@@ -410,7 +445,13 @@ impl Actor {
             target
         });
         let announced = Announced { primary, family };
-        if self.announced.as_ref() != Some(&announced) {
+        let every = Micros::from_millis(APPLY_EVERY_MS);
+        let now = self.context.clock.now();
+        let written = self
+            .announced
+            .as_ref()
+            .is_some_and(|(is, at)| *is == announced && now.since(*at) < every);
+        if !written {
             self.background.announce(cluster.clone(), announced);
         }
     }

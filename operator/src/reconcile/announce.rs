@@ -68,14 +68,20 @@ pub fn family(observation: &Observation) -> Family {
         .unwrap_or_default()
 }
 
-/// Writes the read-write slice.
+/// Writes the read-write slice, and returns its new version. With the `version` this operator wrote
+/// last, it is written only over that: a write that arrives late, ours or that of an operator that
+/// leads no more, must not put an old address back.
 pub async fn read_write(
     context: &Context,
     cluster: &ValidatedCluster,
     announced: &Announced,
-) -> Result<(), ApiError> {
-    let slice = endpoint_slice::read_write(cluster, announced.family, announced.primary.as_ref());
-    apply(&context.client, &slice, HOT).await.map(|_| ())
+    version: Option<String>,
+) -> Result<Option<String>, ApiError> {
+    let mut slice =
+        endpoint_slice::read_write(cluster, announced.family, announced.primary.as_ref());
+    slice.metadata.resource_version = version;
+    let written = apply(&context.client, &slice, HOT).await?;
+    Ok(written.metadata.resource_version)
 }
 
 /// The slices of the read Services.

@@ -11,15 +11,16 @@ use serde_json::json;
 use standby_api::{NodeRole, StandbyCluster, names};
 use standby_operator_core::build::service::Access;
 use standby_operator_core::build::{
-    network_policy, pod as build_pod, pod_disruption_budget, service, volume_claim,
+    meta, network_policy, pod as build_pod, pod_disruption_budget, service, volume_claim,
 };
+use standby_operator_core::observe::Recorded;
 use standby_operator_core::plan::{Action, Planned};
 use standby_operator_core::validate::ValidatedCluster;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{StepError, pki, release};
+use super::{StepError, pki, record, release};
 use crate::api::{ApiError, MANAGER, MANAGER_ROLE, USUAL, apply, within};
-use crate::context::Context;
+use crate::context::{Context, Key};
 use crate::tls::OperatorTls;
 
 /// The objects that follow from the specification alone. Applied at the start, when the
@@ -97,6 +98,10 @@ pub async fn actions(
             Action::Release | Action::RetainClaims { .. } => {}
             _ => info!(%action, %why, "acting"),
         }
+        // Whatever was to be kept would be collected with the cluster.
+        if *action == Action::Release && first.is_some() {
+            break;
+        }
         let failed = one(context, cluster, action).await.err();
         if first.is_none() {
             first = failed;
@@ -112,9 +117,10 @@ async fn one(
 ) -> Result<(), StepError> {
     match action {
         Action::CreateClaim { node } => claim(context, cluster, node).await?,
+        Action::OwnClaim { node } => own_claim(context, cluster, node, true).await?,
         Action::RetainClaims { nodes } => {
             for node in nodes {
-                claim(context, cluster, node).await?;
+                own_claim(context, cluster, node, false).await?;
             }
         }
         Action::CreatePod { node } => {
@@ -124,7 +130,7 @@ async fn one(
         Action::DeletePod { node, uid, force } => {
             delete_pod(context, cluster, node, uid, *force).await?;
         }
-        Action::DeleteClaim { node } => delete_claim(context, cluster, node).await?,
+        Action::DeleteClaim { node, uid } => delete_claim(context, cluster, node, uid).await?,
         Action::LabelPod { node, role } => label_pod(context, cluster, node, role).await?,
         Action::Release => release::release(context, cluster).await?,
         Action::RecordView { .. }
@@ -139,6 +145,29 @@ async fn one(
 async fn claim(context: &Context, cluster: &ValidatedCluster, node: &str) -> Result<(), ApiError> {
     let claim = volume_claim::volume_claim(cluster, node);
     apply(&context.client, &claim, USUAL).await.map(|_| ())
+}
+
+/// Lets a claim go with the cluster, or outlive it. Touches nothing else of it: a claim that was adopted
+/// may differ from what the cluster asks for.
+async fn own_claim(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+    own: bool,
+) -> Result<(), ApiError> {
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.client.clone(), &cluster.namespace);
+    let owners = own.then(|| vec![meta::owner(cluster)]);
+    let patch = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
+    let params = PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let what = format!("{} claim {node}", if own { "own" } else { "retain" });
+    match within(USUAL, what, claims.patch_metadata(node, &params, &patch)).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 async fn create_pod(
@@ -175,10 +204,7 @@ async fn delete_pod(
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &cluster.namespace);
     let params = DeleteParams {
         grace_period_seconds: force.then_some(0),
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
+        preconditions: Some(exactly(uid)),
         ..DeleteParams::default()
     };
     gone(
@@ -191,22 +217,45 @@ async fn delete_pod(
     )
 }
 
+/// Deletes a claim, unless the view recorded *now* names its node: the plan may be old, because the API
+/// was slow or because this operator leads no more, and the volume the only other complete one.
 async fn delete_claim(
     context: &Context,
     cluster: &ValidatedCluster,
     node: &str,
-) -> Result<(), ApiError> {
+    uid: &str,
+) -> Result<(), StepError> {
+    let key = Key {
+        namespace: cluster.namespace.clone(),
+        name: cluster.name.clone(),
+    };
+    let recorded = record::read(context, &key).await?;
+    let spare = matches!(&recorded, Recorded::View(view)
+        if view.complete.iter().all(|complete| complete.name != node));
+    if !spare {
+        warn!(
+            node,
+            "the recorded view needs the volume after all: its claim stays"
+        );
+        return Ok(());
+    }
     let claims: Api<PersistentVolumeClaim> =
         Api::namespaced(context.client.clone(), &cluster.namespace);
-    let params = DeleteParams::default();
-    gone(
-        within(
-            USUAL,
-            format!("delete claim {node}"),
-            claims.delete(node, &params),
-        )
-        .await,
-    )
+    let params = DeleteParams {
+        preconditions: Some(exactly(uid)),
+        ..DeleteParams::default()
+    };
+    let call = claims.delete(node, &params);
+    Ok(gone(
+        within(USUAL, format!("delete claim {node}"), call).await,
+    )?)
+}
+
+fn exactly(uid: &str) -> Preconditions {
+    Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    }
 }
 
 /// Deleting what is gone, or is another object by now, is done.

@@ -38,12 +38,14 @@ impl FirstSeen {
 
 /// The identity on volumes that an earlier cluster of this name left behind (V10).
 #[must_use]
-pub fn adopted_id(context: &Context, key: &Key) -> Option<ClusterId> {
+pub fn adopted_id(context: &Context, key: &Key, uid: &str) -> Option<ClusterId> {
     let mut ids: Vec<String> = context
         .stores
         .claims(key)
         .iter()
         .filter(|claim| meta::serial_of(&key.name, &claim.name_any()).is_some())
+        // Those that go with an earlier resource are not left behind.
+        .filter(|claim| owner(claim).is_none_or(|owner| owner == uid))
         .filter_map(|claim| {
             claim
                 .annotations()
@@ -76,6 +78,7 @@ pub fn promote_request(
 pub fn nodes(
     context: &Context,
     key: &Key,
+    uid: &str,
     volumes: &Volumes,
     seen: &mut FirstSeen,
     now: Micros,
@@ -84,7 +87,7 @@ pub fn nodes(
     for claim in context.stores.claims(key) {
         let name = claim.name_any();
         if meta::serial_of(&key.name, &name).is_some() {
-            nodes.entry(name).or_default().claim = Some(claim_facts(&claim, volumes));
+            nodes.entry(name).or_default().claim = Some(claim_facts(&claim, uid, volumes));
         }
     }
     for pod in context.stores.pods(key) {
@@ -103,7 +106,16 @@ pub fn nodes(
     nodes
 }
 
-fn claim_facts(claim: &PersistentVolumeClaim, volumes: &Volumes) -> ClaimFacts {
+/// The cluster's resource that a claim goes with, by its identity.
+fn owner(claim: &PersistentVolumeClaim) -> Option<&str> {
+    claim
+        .owner_references()
+        .iter()
+        .find(|owner| owner.kind == "StandbyCluster")
+        .map(|owner| owner.uid.as_str())
+}
+
+fn claim_facts(claim: &PersistentVolumeClaim, uid: &str, volumes: &Volumes) -> ClaimFacts {
     let volume = claim
         .spec
         .as_ref()
@@ -114,8 +126,13 @@ fn claim_facts(claim: &PersistentVolumeClaim, volumes: &Volumes) -> ClaimFacts {
         .and_then(|volume| volumes.get(volume))
         .cloned()
         .unwrap_or_else(selected);
+    let owner = owner(claim);
     ClaimFacts {
-        deleting: claim.metadata.deletion_timestamp.is_some(),
+        uid: claim.uid().unwrap_or_default(),
+        // Kubernetes is about to collect what belonged to an earlier resource of this name.
+        deleting: claim.metadata.deletion_timestamp.is_some()
+            || owner.is_some_and(|owner| owner != uid),
+        owned: owner == Some(uid),
         bound_to_host,
     }
 }
@@ -211,6 +228,21 @@ fn container(pod: &Pod) -> Container {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_claim_of_an_earlier_resource_is_about_to_go() {
+        let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+            "metadata": {"name": "db-1", "uid": "c", "ownerReferences": [
+                {"apiVersion": "standby.dev/v1alpha1", "kind": "StandbyCluster", "name": "db",
+                 "uid": "old"}
+            ]}
+        }))
+        .expect("a claim");
+        let facts = claim_facts(&claim, "new", &Volumes::new());
+        assert!(facts.deleting && !facts.owned);
+        let facts = claim_facts(&claim, "old", &Volumes::new());
+        assert!(!facts.deleting && facts.owned);
+    }
 
     fn pod(state: &serde_json::Value, last: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({

@@ -21,7 +21,6 @@ pub async fn release(context: &Context, cluster: &ValidatedCluster) -> Result<()
         namespace: cluster.namespace.clone(),
         name: cluster.name.clone(),
     };
-    release_view(context, &key).await?;
     let clusters: Api<StandbyCluster> = Api::namespaced(context.client.clone(), &key.namespace);
     let read = clusters.get_opt(&key.name);
     let Some(found) = within(USUAL, "read the StandbyCluster", read).await? else {
@@ -30,6 +29,8 @@ pub async fn release(context: &Context, cluster: &ValidatedCluster) -> Result<()
     if found.metadata.deletion_timestamp.is_none() || found.uid().as_deref() != Some(&cluster.uid) {
         return Ok(());
     }
+    // Only now: the cache may show an earlier resource of this name.
+    release_view(context, &key).await?;
     if drop_finalizer(&clusters, &key, &found).await? {
         info!("released the cluster");
     }

@@ -10,13 +10,14 @@ use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use standby_api::StandbyCluster;
 use standby_core::{ClusterId, NodeId, View};
-use standby_operator_core::plan::{Basis, Recovery};
+use standby_operator_core::build::endpoint_slice::Family;
+use standby_operator_core::plan::{Action, Basis, Planned, Recovery};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_test::mock::{Handle, pair};
 
-use super::{StepError, record};
+use super::{StepError, announce, apply, record};
 use crate::clock::Clock;
 use crate::context::{Context, Key, Wakers};
 use crate::http::Readiness;
@@ -224,4 +225,81 @@ async fn a_continued_view_names_its_evidence() {
     assert_eq!(made["spec"]["consent"]["epoch"], 3);
     assert_eq!(made["spec"]["consent"]["mayLose"], "nothing: db-1 epoch 2");
     run.await.expect("it ends").expect("it is recorded");
+}
+
+async fn carry_out(context: &Context, actions: &[Action]) -> Result<(), StepError> {
+    let planned: Vec<Planned> = actions
+        .iter()
+        .map(|action| Planned {
+            action: action.clone(),
+            why: "of the test".into(),
+        })
+        .collect();
+    apply::actions(context, &cluster(), &planned).await
+}
+
+#[tokio::test]
+async fn a_claim_that_the_view_recorded_now_needs_is_not_deleted() {
+    let (context, mut server) = context();
+    let delete = Action::DeleteClaim {
+        node: "db-2".into(),
+        uid: "claim-2".into(),
+    };
+    let run = tokio::spawn(async move { carry_out(&context, &[delete]).await });
+    let (method, _) = serve(&mut server, 200, stored(&healthy(), "41")).await;
+    assert_eq!(method, Method::GET);
+    run.await.expect("it ends").expect("nothing fails");
+    assert!(server.next_request().await.is_none(), "nothing is deleted");
+}
+
+#[tokio::test]
+async fn exactly_the_claim_that_was_planned_is_deleted() {
+    let (context, mut server) = context();
+    let delete = Action::DeleteClaim {
+        node: "db-3".into(),
+        uid: "claim-3".into(),
+    };
+    let run = tokio::spawn(async move { carry_out(&context, &[delete]).await });
+    serve(&mut server, 200, stored(&healthy(), "41")).await;
+    let (method, body) = serve(&mut server, 409, failure(409, "Conflict")).await;
+    assert_eq!(method, Method::DELETE);
+    assert_eq!(body["preconditions"]["uid"], "claim-3");
+    run.await
+        .expect("it ends")
+        .expect("another claim is not ours to delete");
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_released_while_its_volumes_could_not_be_kept() {
+    let (context, mut server) = context();
+    let keep = Action::RetainClaims {
+        nodes: vec!["db-1".into()],
+    };
+    let run = tokio::spawn(async move { carry_out(&context, &[keep, Action::Release]).await });
+    let (method, body) = serve(&mut server, 500, failure(500, "InternalError")).await;
+    assert_eq!(method, Method::PATCH);
+    assert_eq!(body["metadata"]["ownerReferences"], Value::Null);
+    run.await.expect("it ends").expect_err("it failed");
+    assert!(server.next_request().await.is_none(), "nothing is released");
+}
+
+#[tokio::test]
+async fn an_address_is_written_over_the_version_this_operator_wrote_last() {
+    let (context, mut server) = context();
+    let announced = announce::Announced {
+        primary: None,
+        family: Family::default(),
+    };
+    let run = tokio::spawn(async move {
+        announce::read_write(&context, &cluster(), &announced, Some("7".into())).await
+    });
+    let (method, body) = serve(&mut server, 409, failure(409, "Conflict")).await;
+    assert_eq!(method, Method::PATCH);
+    assert_eq!(body["metadata"]["resourceVersion"], "7");
+    assert!(
+        run.await
+            .expect("it ends")
+            .expect_err("too late")
+            .is_conflict()
+    );
 }

@@ -56,6 +56,14 @@ pub fn pod(serial: u32) -> PodFacts {
     }
 }
 
+pub fn claim(serial: u32) -> ClaimFacts {
+    ClaimFacts {
+        uid: format!("claim-{serial}"),
+        owned: true,
+        ..ClaimFacts::default()
+    }
+}
+
 pub fn report(serial: u32, view: Option<&View>) -> NodeReport {
     NodeReport {
         at: Micros(0),
@@ -147,7 +155,7 @@ pub fn observed(view: Option<View>) -> Observation {
                     role_label: role.map(Into::into),
                     ..pod(serial)
                 }),
-                claim: Some(ClaimFacts::default()),
+                claim: Some(claim(serial)),
                 host: HostFacts::Ready,
                 stream: Stream::Alive,
                 report: Some(report),

@@ -11,6 +11,8 @@ mod table;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod safety_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;
@@ -20,7 +22,8 @@ use std::fmt;
 
 use standby_core::{Epoch, Micros, NodeId, View, ViewChange};
 
-use crate::judge::{self, CandidateVerdict, FailureReason};
+use crate::candidate::{self, CandidateVerdict};
+use crate::judge::FailureReason;
 use crate::limits;
 use crate::memory::{Failover, Memory};
 use crate::observe::Observation;
@@ -106,8 +109,15 @@ pub enum Action {
         /// Without waiting for its host.
         force: bool,
     },
-    /// Delete a claim.
+    /// Delete a claim, unless the view recorded at that moment names its node as complete.
     DeleteClaim {
+        /// The node.
+        node: String,
+        /// Exactly this claim object.
+        uid: String,
+    },
+    /// Let a claim go with the cluster.
+    OwnClaim {
         /// The node.
         node: String,
     },
@@ -118,7 +128,7 @@ pub enum Action {
         /// The role.
         role: &'static str,
     },
-    /// Deletion: keep the volumes of these nodes.
+    /// Let the volumes of these nodes outlive the cluster.
     RetainClaims {
         /// The nodes.
         nodes: Vec<String>,
@@ -172,7 +182,8 @@ impl fmt::Display for Action {
                     if *force { " by force" } else { "" }
                 )
             }
-            Self::DeleteClaim { node } => write!(f, "delete claim {node}"),
+            Self::DeleteClaim { node, .. } => write!(f, "delete claim {node}"),
+            Self::OwnClaim { node } => write!(f, "own claim {node}"),
             Self::LabelPod { node, role } => write!(f, "label pod {node} {role}"),
             Self::RetainClaims { nodes } => write!(f, "retain claims {}", nodes.join(", ")),
             Self::Release => f.write_str("release the view and the cluster"),
@@ -316,7 +327,7 @@ pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan
     let situation = situation(observation, memory, now);
     note_times(observation, memory, &situation, now);
     let mut plan = Plan::new(&situation);
-    plan.candidates = judge::candidates(observation);
+    plan.candidates = candidate::candidates(observation);
     steps::hot(observation, memory, &situation, now, &mut plan);
     nodes::plan(observation, &situation, now, &mut plan);
     plan

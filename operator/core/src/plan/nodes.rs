@@ -17,7 +17,7 @@ pub(super) fn plan(observation: &Observation, situation: &Situation, now: Micros
     }
     for (name, facts) in &observation.nodes {
         if !observation.wanted(name) {
-            remove(observation, name, facts, plan);
+            surplus(observation, situation, name, facts, now, plan);
         }
         label(observation, name, facts, plan);
     }
@@ -41,11 +41,34 @@ fn delete(observation: &Observation, plan: &mut Plan) {
     plan.act(Action::Release, "the cluster is being deleted");
 }
 
-/// Whether the recorded view names this pod: then its volume may hold what no other has.
+/// Whether the recorded view names this pod: then its volume may hold what no other has. So it may
+/// while nothing is known to be recorded.
 fn in_view(observation: &Observation, name: &str) -> bool {
     observation
         .view()
-        .is_some_and(|view| view.complete.iter().any(|node| node.name == name))
+        .is_none_or(|view| view.complete.iter().any(|node| node.name == name))
+}
+
+/// A node above `spec.instances`: asked while a view is missing, then let go of.
+fn surplus(
+    observation: &Observation,
+    situation: &Situation,
+    name: &str,
+    facts: &NodeFacts,
+    now: Micros,
+    plan: &mut Plan,
+) {
+    match situation.phase {
+        // Its volume may have adopted the highest epoch (V10): it runs until it has been asked.
+        Phase::AwaitingNodes | Phase::RecoveryBlocked => {
+            if facts.claim.is_some() {
+                keep(observation, situation, name, facts, now, plan);
+            }
+        }
+        // What is recorded is not what the nodes live by: nobody knows what is needed.
+        Phase::ViewUnknown | Phase::FirstView | Phase::Recovering => {}
+        _ => remove(observation, situation, name, facts, plan),
+    }
 }
 
 fn keep(
@@ -64,11 +87,23 @@ fn keep(
         ),
         // Its pod keeps it from going; a new one follows when it is gone.
         Some(claim) if claim.deleting => {
-            if let Some(pod) = facts.staying_pod() {
+            if in_view(observation, name) {
+                let text = format!(
+                    "the volume claim of {name} is being deleted; its pod stays until others have \
+                     everything"
+                );
+                plan.tell("VolumeEnding", true, text);
+            } else if let Some(pod) = facts.staying_pod() {
                 let why = "its claim is being deleted, which waits for the pod";
                 plan.act(delete_pod(name, pod, false), why);
             }
             return;
+        }
+        Some(claim) if claim.owned == observation.cluster.retain_volumes => {
+            plan.act(
+                own(name, !claim.owned),
+                "storage.deletionPolicy has changed",
+            );
         }
         Some(_) => {}
     }
@@ -129,11 +164,12 @@ fn lost_host(
     let gone = matches!(facts.host, HostFacts::Gone(_));
     // Others hold everything that was acknowledged, and go on: this volume is not needed.
     let spare = matches!(situation.phase, Phase::Healthy) && !in_view(observation, name);
-    if gone && spare {
+    if let (true, true, Some(claim)) = (gone, spare, &facts.claim) {
         let why = format!("its volume was on host {host}, which is gone; others have everything");
         plan.act(
             Action::DeleteClaim {
                 node: name.to_owned(),
+                uid: claim.uid.clone(),
             },
             why.clone(),
         );
@@ -149,20 +185,30 @@ fn lost_host(
     plan.tell("WaitsForHost", true, text);
 }
 
-/// A node above `spec.instances` goes when no view needs it.
-fn remove(observation: &Observation, name: &str, facts: &NodeFacts, plan: &mut Plan) {
-    if observation.view().is_none() || in_view(observation, name) {
+/// A node above `spec.instances` goes when no view needs it; its volume only when the nodes live by
+/// what is recorded: an object restored from a backup may name others than those that have everything.
+fn remove(
+    observation: &Observation,
+    situation: &Situation,
+    name: &str,
+    facts: &NodeFacts,
+    plan: &mut Plan,
+) {
+    if in_view(observation, name) {
         return;
     }
     if let Some(pod) = facts.staying_pod() {
         plan.act(delete_pod(name, pod, false), "it is above spec.instances");
     }
-    let delete = facts.claim.as_ref().is_some_and(|claim| !claim.deleting);
-    if delete && !observation.cluster.retain_volumes && facts.pod.is_none() {
+    let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);
+    let delete = settled && !observation.cluster.retain_volumes && facts.pod.is_none();
+    let claim = facts.claim.as_ref().filter(|claim| !claim.deleting);
+    if let (true, Some(claim)) = (delete, claim) {
         let why = "it is above spec.instances, and storage.deletionPolicy is Delete";
         plan.act(
             Action::DeleteClaim {
                 node: name.to_owned(),
+                uid: claim.uid.clone(),
             },
             why,
         );
@@ -189,6 +235,15 @@ fn label(observation: &Observation, name: &str, facts: &NodeFacts, plan: &mut Pl
             },
             why,
         );
+    }
+}
+
+fn own(name: &str, own: bool) -> Action {
+    let node = name.to_owned();
+    if own {
+        Action::OwnClaim { node }
+    } else {
+        Action::RetainClaims { nodes: vec![node] }
     }
 }
 

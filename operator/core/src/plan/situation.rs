@@ -1,8 +1,9 @@
 //! Which state of the table a cluster is in, derived from the recorded view and the reports alone.
 
-use standby_core::{Epoch, Micros, NodeId, View};
+use standby_core::{Micros, NodeId, View};
 
 use super::{Phase, Recovery};
+use crate::candidate;
 use crate::judge::{self, FailureReason, Primary, Synchronous};
 use crate::limits;
 use crate::memory::Memory;
@@ -173,7 +174,7 @@ fn recovery(
         .live(&highest.primary)
         .filter(|report| report.role == NodeRole::Primary && report.doubt.is_empty())
         .map(|report| report.node.clone());
-    let promote = in_role.or_else(|| best_candidate(observation, highest, true));
+    let promote = in_role.or_else(|| candidate::best(observation, highest, true));
     if promote.is_none() {
         missing.push(format!(
             "no complete node of epoch {} can be reached",
@@ -292,7 +293,7 @@ fn stepped_down(
         format!("{name} stepped down in epoch {} and drains", view.epoch)
     };
     let promote = if drained || overdue {
-        best_candidate(observation, view, true)
+        candidate::best(observation, view, true)
     } else {
         None
     };
@@ -313,11 +314,11 @@ fn failed(observation: &Observation, view: &View, failure: Failure) -> Situation
         .as_ref()
         .filter(|order| order.epoch == view.epoch)
         .and_then(|order| {
-            promotable(observation, view, itself)
+            candidate::promotable(observation, view, itself)
                 .into_iter()
                 .find(|node| node.name == order.node)
         });
-    let best = best_candidate(observation, view, itself);
+    let best = candidate::best(observation, view, itself);
     let resumed = best_itself(observation, view, itself);
     let promote = if ordered.is_some() {
         ordered
@@ -355,45 +356,9 @@ fn failed(observation: &Observation, view: &View, failure: Failure) -> Situation
     }
 }
 
-/// Nodes that could be promoted, the best first. `itself`: the old primary is one of them.
-fn promotable(observation: &Observation, view: &View, itself: bool) -> Vec<NodeId> {
-    let mut nodes: Vec<(u8, std::cmp::Reverse<_>, NodeId)> = view
-        .complete
-        .iter()
-        .filter(|node| itself || **node != view.primary)
-        .filter_map(|node| {
-            let report = observation.live(node)?;
-            let fit = report.doubt.is_empty() && report.epoch() <= view.epoch.max(Epoch(1));
-            if !fit {
-                return None;
-            }
-            let facts = observation.node(&node.name)?;
-            // A node that is about to go is the last resort.
-            let going = facts.staying_pod().is_none() || report.wants_handover;
-            let rank = match (
-                going,
-                view.synchronous.contains(node),
-                *node == view.primary,
-            ) {
-                (false, true, _) => 0,
-                (false, false, false) => 1,
-                (false, false, true) => 2,
-                (true, ..) => 3,
-            };
-            Some((rank, std::cmp::Reverse(report.last), node.clone()))
-        })
-        .collect();
-    nodes.sort();
-    nodes.into_iter().map(|(_, _, node)| node).collect()
-}
-
-fn best_candidate(observation: &Observation, view: &View, itself: bool) -> Option<NodeId> {
-    promotable(observation, view, itself).into_iter().next()
-}
-
 /// The old primary, when it may simply go on in a new epoch.
 fn best_itself(observation: &Observation, view: &View, itself: bool) -> Option<NodeId> {
-    promotable(observation, view, itself)
+    candidate::promotable(observation, view, itself)
         .into_iter()
         .find(|node| *node == view.primary)
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use standby_core::{Micros, NodeId, View};
 
 use super::{Action, Basis, Phase, Plan, Situation};
+use crate::candidate;
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{NodeReport, Observation};
+use crate::observe::{NodeFacts, NodeReport, Observation};
 
 /// Plans the hot part: everything that moves the view.
 pub(super) fn hot(
@@ -31,9 +32,32 @@ pub(super) fn hot(
             plan.tell("Suspicion", true, why.clone());
         }
     }
+    if let Some(why) = doubted_from_outside(observation) {
+        plan.tell("PrimaryDoubted", true, why);
+    }
     if situation.phase.is_stalled() {
         plan.tell("ActionNeeded", true, situation.why.clone());
     }
+}
+
+/// A node that is not complete any more knows of committed entries that the primary lacks: they are
+/// lost to the cluster, and its volume is where they can be found (V11).
+fn doubted_from_outside(observation: &Observation) -> Option<String> {
+    let view = observation.view()?;
+    let outside = |report: &&NodeReport| {
+        report.doubts_primary
+            && report.epoch() == view.epoch
+            && !view.complete.contains(&report.node)
+    };
+    let report = observation
+        .nodes
+        .values()
+        .filter_map(NodeFacts::live)
+        .find(outside)?;
+    Some(format!(
+        "{} refuses {}: {}; acknowledged writes may be lost, keep the volume of {}",
+        report.node.name, view.primary.name, report.doubt, report.node.name
+    ))
 }
 
 fn step_without_view(observation: &Observation, situation: &Situation, plan: &mut Plan) {
@@ -58,7 +82,10 @@ fn step_without_view(observation: &Observation, situation: &Situation, plan: &mu
                 false,
                 "nodes need to know where their peers are",
             );
-            plan.act(Action::Withdraw, "no view is recorded");
+            // A primary that works goes on in the view it adopted, whatever became of the object.
+            if situation.phase != Phase::RecoveryBlocked {
+                plan.act(Action::Withdraw, "no view is recorded");
+            }
         }
     }
 }
@@ -73,10 +100,10 @@ fn step_with_view(
 ) {
     match situation.phase {
         Phase::Recovering => return recover(situation, Some(view), plan),
-        Phase::FailingOver => return promote(situation, view, plan),
+        Phase::FailingOver => return promote(observation, situation, view, plan),
         Phase::HandingOver => {
             if situation.promote.is_some() {
-                return promote(situation, view, plan);
+                return promote(observation, situation, view, plan);
             }
             if situation.stepped_down.is_some() {
                 let limit = Micros::from_millis(limits::DRAIN_MAX_MS);
@@ -157,11 +184,18 @@ fn recover(situation: &Situation, recorded: Option<&View>, plan: &mut Plan) {
     record(plan, next, basis, &situation.why);
 }
 
-fn promote(situation: &Situation, view: &View, plan: &mut Plan) {
+fn promote(observation: &Observation, situation: &Situation, view: &View, plan: &mut Plan) {
     let Some(target) = &situation.promote else {
         return;
     };
-    let next = view.promote(target.clone());
+    let mut next = view.promote(target.clone());
+    let whole: BTreeSet<NodeId> = candidate::doubters(observation, view)
+        .map(|report| report.node.clone())
+        .collect();
+    if whole.contains(target) {
+        // The others may lack what these know to be committed (V11).
+        next.complete = whole;
+    }
     let old = &view.primary.name;
     let text = if *target == view.primary {
         format!(
@@ -216,7 +250,11 @@ fn establish(
         record(plan, next, Basis::View(view.clone()), &why);
         return true;
     }
-    if view.alone || !situation.missing_synchronous || !observation.cluster.may_go_alone {
+    let single = observation.cluster.wanted.len() == 1;
+    // One copy is all that is asked for, and this is it.
+    let by_wish = single && observation.wanted(&view.primary.name) && targets.is_empty();
+    let lonely = situation.missing_synchronous || by_wish;
+    if view.alone || !lonely || !observation.cluster.may_go_alone {
         return false;
     }
     let held = memory.synchronous_missing.held(now);
@@ -234,7 +272,6 @@ fn establish(
         },
         situation.why
     );
-    let single = observation.cluster.wanted.len() == 1;
     plan.tell(
         "Alone",
         !single,
@@ -330,7 +367,7 @@ fn targets_by_report(
         let fit = heard
             && *node != view.primary
             && observation.wanted(name)
-            && facts.staying_pod().is_some()
+            && facts.stays()
             && report.doubt.is_empty()
             && !report.wants_handover
             && report.cluster_id == view.cluster_id;

@@ -85,7 +85,6 @@ fn a_missing_view_is_not_continued_while_a_node_cannot_be_asked() {
         "RecoveryBlocked: there is no view object, but nodes have adopted epoch 2; going on \
          without loss needs every node: db-3 cannot be asked\n\
          - push, await []\n    because nodes need to know where their peers are\n\
-         - withdraw the read-write address\n    because no view is recorded\n\
          ! Warning ActionNeeded: there is no view object, but nodes have adopted epoch 2; going on \
          without loss needs every node: db-3 cannot be asked\n"
     );
@@ -383,8 +382,9 @@ fn the_claim_of_a_complete_node_is_kept_even_when_its_host_is_gone() {
         let facts = observation.facts(serial);
         facts.host = HostFacts::Gone(Micros(0));
         facts.claim = Some(ClaimFacts {
-            deleting: false,
+            owned: true,
             bound_to_host: Some("h".into()),
+            ..ClaimFacts::default()
         });
         let plan = planned(&observation);
         let deleted = plan

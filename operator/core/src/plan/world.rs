@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use proptest::prelude::*;
 use standby_core::{Index, Micros, NodeId, View};
 
-use super::fixtures::{facts, id, peer, pod, report};
+use super::fixtures::{claim, facts, id, peer, pod, report};
 use super::{Action, Phase, Plan, check_record, plan};
 use crate::detect::Loss;
 use crate::memory::Memory;
 use crate::observe::{
-    ClaimFacts, HostFacts, LinkState, NodeFacts, NodeRole, Observation, Peer, PrimaryLink,
-    Recorded, Stream,
+    HostFacts, LinkState, NodeFacts, NodeRole, Observation, Peer, PrimaryLink, Recorded, Stream,
 };
 
 const NODES: u32 = 3;
@@ -183,7 +182,7 @@ impl World {
                 node.name,
                 NodeFacts {
                     pod: Some(pod),
-                    claim: Some(ClaimFacts::default()),
+                    claim: Some(claim(serial)),
                     host: HostFacts::Ready,
                     stream: if live {
                         Stream::Alive

@@ -5,6 +5,7 @@ use standby_api::{StandbyClusterStatus, names};
 use standby_core::Micros;
 
 use super::{Moment, TEXT_LENGTH_MAX, cut};
+use crate::candidate;
 use crate::limits;
 use crate::memory::Memory;
 use crate::observe::Observation;
@@ -127,6 +128,13 @@ fn safe(observation: &Observation, plan: &Plan) -> Said {
             view.primary.name
         );
         return said("False", "Degraded", text);
+    }
+    if matches!(plan.phase, Phase::Recovering | Phase::RecoveryBlocked) {
+        // What is recorded is not what the nodes live by.
+        return said("False", plan.phase, &plan.why);
+    }
+    if candidate::doubters(observation, view).next().is_some() {
+        return said("False", "PrimaryLacksCommitted", &plan.why);
     }
     let others: Vec<&str> = plan
         .candidates

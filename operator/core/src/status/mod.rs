@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use standby_api::{NodeRole as RowRole, NodeStatus, StandbyClusterStatus, names};
 use standby_core::{Micros, View};
 
-use crate::judge::CandidateVerdict;
+use crate::candidate::CandidateVerdict;
 use crate::memory::Memory;
 use crate::observe::{LinkState, NodeFacts, NodeRole, Observation, Stream};
 use crate::plan::{Phase, Plan};

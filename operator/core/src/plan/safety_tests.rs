@@ -1,0 +1,283 @@
+//! What must never be deleted, promoted or recorded, whatever else is true; and the ways out of states
+//! that once had none.
+
+use standby_core::{Epoch, Micros, View};
+
+use super::fixtures::{claim, cluster_id, healthy_view, id, observed, up};
+use super::{Action, Phase, Plan, plan};
+use crate::memory::Memory;
+use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded};
+use crate::status::{Moment, status};
+
+const NOW: Micros = Micros::from_millis(100_000);
+
+fn planned(observation: &Observation) -> Plan {
+    let mut memory = Memory::default();
+    memory.observe(observation, NOW);
+    plan(observation, &mut memory, NOW)
+}
+
+fn does(plan: &Plan, wanted: impl Fn(&Action) -> bool) -> bool {
+    plan.actions.iter().any(|planned| wanted(&planned.action))
+}
+
+fn deletes_pod(plan: &Plan, name: &str) -> bool {
+    does(
+        plan,
+        |a| matches!(a, Action::DeletePod { node, .. } if node == name),
+    )
+}
+
+fn deletes_claim(plan: &Plan, name: &str) -> bool {
+    does(
+        plan,
+        |a| matches!(a, Action::DeleteClaim { node, .. } if node == name),
+    )
+}
+
+/// The cluster has fewer instances than there are nodes.
+fn wanting(mut observation: Observation, instances: usize) -> Observation {
+    observation.cluster.wanted.truncate(instances);
+    observation
+}
+
+#[test]
+fn a_surplus_node_and_its_claim_go_when_no_view_needs_them() {
+    let mut observation = wanting(observed(Some(healthy_view())), 2);
+    assert!(deletes_pod(&planned(&observation), "db-3"));
+    observation.facts(3).pod = None;
+    assert!(deletes_claim(&planned(&observation), "db-3"));
+}
+
+#[test]
+fn nothing_is_deleted_while_nodes_have_adopted_more_than_is_recorded() {
+    let mut observation = wanting(observed(Some(healthy_view())), 2);
+    let newer = healthy_view().with_synchronous([id(3)].into());
+    observation.recorded = Recorded::View(healthy_view());
+    observation.said(1).view = Some(newer);
+    observation.facts(3).pod = None;
+    observation.lose(3);
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::RecoveryBlocked, "{plan}");
+    assert!(!deletes_claim(&plan, "db-3"), "{plan}");
+    assert!(does(
+        &plan,
+        |a| matches!(a, Action::CreatePod { node } if node == "db-3")
+    ));
+}
+
+#[test]
+fn the_claim_of_a_surplus_node_stays_while_the_primary_does_not_confirm_the_recorded_view() {
+    let mut observation = wanting(observed(Some(healthy_view())), 2);
+    observation.facts(3).pod = None;
+    observation.lose(1);
+    assert!(!deletes_claim(&planned(&observation), "db-3"));
+}
+
+#[test]
+fn volumes_above_instances_are_asked_before_a_view_is_recorded() {
+    let mut observation = wanting(observed(Some(healthy_view())), 2);
+    observation.recorded = Recorded::Absent;
+    for serial in [1, 2] {
+        observation.said(serial).role = NodeRole::Restarted;
+    }
+    observation.nodes.insert(
+        "db-3".into(),
+        NodeFacts {
+            claim: Some(claim(3)),
+            ..NodeFacts::default()
+        },
+    );
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::RecoveryBlocked);
+    assert!(
+        does(&plan, |a| *a
+            == Action::CreatePod {
+                node: "db-3".into()
+            }),
+        "{plan}"
+    );
+    let asked = wanting(
+        Observation {
+            recorded: Recorded::Absent,
+            ..observed(Some(healthy_view()))
+        },
+        2,
+    );
+    let plan = planned(&asked);
+    assert_eq!(plan.phase, Phase::Recovering);
+    assert!(!deletes_pod(&plan, "db-3"));
+}
+
+#[test]
+fn the_address_of_a_working_primary_stays_while_its_view_cannot_be_continued() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.recorded = Recorded::Absent;
+    observation.lose(3);
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::RecoveryBlocked);
+    assert!(!does(&plan, |a| *a == Action::Withdraw), "{plan}");
+}
+
+#[test]
+fn the_pod_of_a_complete_node_stays_when_its_claim_is_being_deleted() {
+    for alone in [false, true] {
+        let mut observation = observed(Some(healthy_view()));
+        if alone {
+            let view = View::first(cluster_id(), id(1)).go_alone();
+            observation = observed(Some(view));
+            observation.lose(2);
+            observation.lose(3);
+        }
+        let ending = ClaimFacts {
+            deleting: true,
+            ..claim(1)
+        };
+        observation.facts(1).claim = Some(ending);
+        let plan = planned(&observation);
+        assert!(!deletes_pod(&plan, "db-1"), "{plan}");
+        assert!(plan.notices.iter().any(|n| n.reason == "VolumeEnding"));
+        if !alone {
+            assert_eq!(plan.phase, Phase::HandingOver, "another takes over first");
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_claim_is_being_deleted_does_not_become_synchronous() {
+    let mut observation = observed(Some(healthy_view()));
+    observation
+        .facts(2)
+        .claim
+        .as_mut()
+        .expect("a claim")
+        .deleting = true;
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::ReplacingSynchronous);
+    assert!(!deletes_pod(&plan, "db-2"));
+    observation.recorded = Recorded::View(healthy_view().with_synchronous([id(3)].into()));
+    for serial in 1..=3 {
+        observation.said(serial).view = observation.view().cloned();
+    }
+    assert!(deletes_pod(&planned(&observation), "db-2"));
+}
+
+#[test]
+fn a_claim_follows_the_deletion_policy() {
+    let mut observation = observed(Some(healthy_view()));
+    assert!(!does(&planned(&observation), |a| matches!(
+        a,
+        Action::OwnClaim { .. } | Action::RetainClaims { .. }
+    )));
+    observation.cluster.retain_volumes = true;
+    assert!(does(&planned(&observation), |a| matches!(
+        a,
+        Action::RetainClaims { .. }
+    )));
+    observation.cluster.retain_volumes = false;
+    observation.facts(2).claim.as_mut().expect("a claim").owned = false;
+    assert!(does(&planned(&observation), |a| *a
+        == Action::OwnClaim {
+            node: "db-2".into()
+        }));
+}
+
+#[test]
+fn a_cluster_scaled_to_one_acknowledges_alone_and_lets_go_of_the_others() {
+    let mut observation = wanting(observed(Some(healthy_view())), 1);
+    observation.cluster.may_go_alone = true;
+    let plan = planned(&observation);
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert!(next.alone, "{plan}");
+    let mut alone = wanting(observed(Some(next.clone())), 1);
+    alone.cluster.may_go_alone = true;
+    let after = planned(&alone);
+    assert!(
+        deletes_pod(&after, "db-2") && deletes_pod(&after, "db-3"),
+        "{after}"
+    );
+}
+
+#[test]
+fn a_surplus_primary_hands_over_before_the_cluster_goes_alone() {
+    let view = View::first(cluster_id(), id(2)).with_synchronous([id(3)].into());
+    let mut observation = wanting(observed(Some(view)), 1);
+    observation.cluster.may_go_alone = true;
+    let plan = planned(&observation);
+    assert_eq!(plan.view_to_record(), None, "{plan}");
+}
+
+/// `db-1` was promoted although its volume had been rolled back; `db-2` knows.
+fn rolled_back() -> Observation {
+    let view = healthy_view().promote(id(1));
+    let mut observation = observed(Some(view));
+    observation.cluster.may_go_alone = true;
+    observation.said(2).doubt = "the primary's log parts from this one".into();
+    observation.said(2).doubts_primary = true;
+    observation.said(2).link = Some(up());
+    let peers = &mut observation.said(1).peers;
+    for peer in peers {
+        peer.complete = true;
+    }
+    observation
+}
+
+#[test]
+fn v11_a_complete_node_that_doubts_the_primary_is_promoted_and_nobody_else_is_established() {
+    let plan = planned(&rolled_back());
+    assert_eq!(plan.phase, Phase::FailingOver, "{plan}");
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!((next.epoch, &next.primary), (Epoch(4), &id(2)));
+    assert_eq!(
+        next.complete,
+        [id(2)].into(),
+        "the others may lack what it has"
+    );
+    assert!(plan.why.contains("db-2 refuses db-1"), "{}", plan.why);
+    let former = plan
+        .candidates
+        .iter()
+        .find(|c| c.name == "db-1")
+        .expect("listed");
+    assert!(!former.promotable, "{}", former.why);
+}
+
+#[test]
+fn v11_a_doubted_primary_is_not_safe_and_waits_for_a_person_in_manual_mode() {
+    let mut observation = rolled_back();
+    observation.cluster.automatic = false;
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::AwaitingPerson, "{plan}");
+    assert_eq!(plan.view_to_record(), None);
+    let moment = Moment {
+        now: NOW,
+        wall: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let seen = status(&observation, &plan, &Memory::default(), None, moment);
+    let safe = seen
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Safe")
+        .expect("said");
+    assert_eq!(
+        (safe.status.as_str(), safe.reason.as_str()),
+        ("False", "PrimaryLacksCommitted")
+    );
+}
+
+#[test]
+fn v11_a_doubt_of_an_earlier_epoch_changes_nothing() {
+    let mut observation = rolled_back();
+    observation.said(2).view = Some(healthy_view());
+    assert_ne!(planned(&observation).phase, Phase::FailingOver);
+}
+
+#[test]
+fn v11_a_doubt_of_a_node_that_is_not_complete_is_told() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.said(3).doubt = "the primary's log parts from this one".into();
+    observation.said(3).doubts_primary = true;
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::Healthy);
+    assert!(plan.notices.iter().any(|n| n.reason == "PrimaryDoubted"));
+}
