@@ -13,6 +13,8 @@ pub const READ_TIMEOUT_MS: u64 = 7_000;
 pub const DRIVER_BATCH_MAX: usize = 512;
 /// Bytes of entries that may wait for the disk before a follower stops reading from its primary.
 pub const LOG_BACKLOG_BYTES: u64 = 64 << 20;
+/// Bytes of a snapshot that may wait for the state machine before a follower stops reading it.
+pub const RESTORE_BACKLOG_BYTES: u64 = 32 << 20;
 /// Bytes of entries in one message to a follower, unless a single entry is larger.
 pub const APPEND_BYTES: usize = 1 << 20;
 /// The largest message between nodes. A frame of the log fits.
@@ -45,6 +47,18 @@ pub const APPLY_STALL_MS: u64 = 1_000;
 pub const DISK_CHECK_MS: u64 = 500;
 /// How long connecting to a peer may take.
 pub const PEER_CONNECT_MS: u64 = 500;
+/// Quiet time after which the system asks whether a peer is still there, and the pause between questions.
+pub const PEER_KEEPALIVE_MS: u64 = 3_000;
+/// Such questions without an answer after which the connection ends.
+pub const PEER_KEEPALIVES_MAX: u32 = 3;
+/// What was sent to a peer and not taken for so long ends the connection.
+pub const PEER_DEAD_AFTER_MS: u64 = 15_000;
+/// A primary from which nothing comes for so long is dialled anew. Its heartbeats come every 100 ms.
+pub const PRIMARY_SILENT_MS: u64 = 10_000;
+/// For how long the primary must be out of reach before other nodes are asked for a later view.
+pub const VIEW_ASK_AFTER_MS: u64 = 2_000;
+/// The pause between such questions, and how long one may take.
+pub const VIEW_ASK_EVERY_MS: u64 = 1_000;
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_MS: u64 = 2_000;
 /// The first pause between attempts to connect to the primary; it doubles up to the longest.

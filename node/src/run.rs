@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::control::Session;
 use crate::disk_watch;
 use crate::limits::{DRAIN_MS, HANDOVER_MS, LOG_RETAIN_BYTES, LOG_RETAIN_DISK_DIVISOR};
-use crate::peers::{PeerContext, dialer, listener};
+use crate::peers::{PeerContext, dialer, listener, views};
 use crate::probe::{self, NodeMetrics};
 use crate::recovery;
 use crate::replication::{
@@ -349,6 +349,13 @@ impl Engine {
             changed: self.handles.changed.clone(),
         });
         let (follow, addresses) = (self.handles.follow.clone(), self.handles.addresses.clone());
+        let asker = views::Asker {
+            cluster_id: self.cluster_id.clone(),
+            node: self.node.clone(),
+        };
+        let role = self.handles.role.clone();
+        let asks = views::run(Arc::clone(&context), asker, role, addresses.clone());
+        tokio::spawn(asks);
         tokio::spawn(dialer::run(Arc::clone(&context), follow, addresses));
         tasks.spawn(listener::run(context, peer, shutdown.clone()));
         tasks.spawn(crate::control::serve(

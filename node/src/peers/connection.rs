@@ -16,7 +16,10 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use super::PeerContext;
 use super::wire::{self, Packet};
-use crate::limits::{APPEND_BYTES, COMMIT_NOTICE_MS, LOG_BACKLOG_BYTES, PEER_MESSAGE_BYTES};
+use crate::limits::{
+    APPEND_BYTES, COMMIT_NOTICE_MS, LOG_BACKLOG_BYTES, PEER_MESSAGE_BYTES, PRIMARY_SILENT_MS,
+    RESTORE_BACKLOG_BYTES,
+};
 use crate::replication::{ApplyJob, Command, Fatal, PeerLink, Told, end_process};
 
 /// Why a connection ended; only ever logged.
@@ -24,7 +27,8 @@ type End = Box<dyn std::error::Error + Send + Sync>;
 
 const ENDING: &str = "the process is ending";
 
-fn codec() -> LengthDelimitedCodec {
+/// How messages are told apart on the wire.
+pub(super) fn codec() -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()
         .max_frame_length(PEER_MESSAGE_BYTES)
         .new_codec()
@@ -57,7 +61,8 @@ pub async fn run<O, S>(
         context: &context,
         end: Some(Command::Input(Input::Closed(session))),
     };
-    let reader = read_all(&context, session, read, certified);
+    let patience = dialled.then(|| Duration::from_millis(PRIMARY_SILENT_MS));
+    let reader = read_all(&context, session, (read, patience), certified);
     let writer = Writer::new(&context, write).run(orders);
     let end = tokio::select! {
         end = reader => end,
@@ -106,7 +111,7 @@ async fn begin_snapshot<O: Send + 'static>(
 async fn read_all<O, R>(
     context: &PeerContext<O>,
     session: SessionId,
-    read: R,
+    (read, patience): (R, Option<Duration>),
     certified: Option<Vec<String>>,
 ) -> Result<(), End>
 where
@@ -116,7 +121,12 @@ where
     let frames = FramedRead::with_capacity(read, codec(), 64 << 10);
     tokio::pin!(frames);
     let mut snapshot = None;
-    while let Some(frame) = frames.next().await {
+    loop {
+        let next = match patience {
+            Some(limit) => tokio::time::timeout(limit, frames.next()).await?,
+            None => frames.next().await,
+        };
+        let Some(frame) = next else { return Ok(()) };
         let packet = wire::decode(frame?.freeze())?;
         match packet {
             Packet::Core(message) => {
@@ -139,8 +149,11 @@ where
                 } else if snapshot.is_none() {
                     return Err("a piece of a snapshot came before its beginning".into());
                 }
+                let backlog = &context.shared.restore_backlog;
+                backlog.grow(chunk.len() as u64);
                 let job = ApplyJob::Restore { first, chunk };
                 context.apply_jobs.send(job).map_err(|_| ENDING)?;
+                backlog.below(RESTORE_BACKLOG_BYTES).await;
             }
             Packet::SnapshotEnd(position) => {
                 let Some(mut whole) = snapshot.take() else {
@@ -152,7 +165,6 @@ where
             }
         }
     }
-    Ok(())
 }
 
 /// A peer speaks for the node that its certificate names, and for no other.

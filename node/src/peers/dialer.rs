@@ -36,20 +36,30 @@ pub async fn run<O: Send + 'static>(
             continue;
         };
         let attempt = dial_and_run(&context, &target, &address);
-        let outcome = tokio::select! {
-            outcome = attempt => outcome,
-            changed = follow.changed() => {
-                if changed.is_err() {
-                    return;
+        tokio::pin!(attempt);
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut attempt => break Some(outcome),
+                changed = follow.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break None;
                 }
-                pause_ms = REDIAL_FIRST_MS;
-                continue;
+                changed = addresses.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // That others moved is no reason to leave the primary.
+                    if address_of(&mut addresses, &target).as_ref() != Some(&address) {
+                        break None;
+                    }
+                }
             }
-            _ = addresses.changed() => {
-                let moved = address_of(&mut addresses, &target).as_ref() != Some(&address);
-                tracing::debug!(moved, "addresses changed");
-                continue;
-            }
+        };
+        let Some(outcome) = outcome else {
+            pause_ms = REDIAL_FIRST_MS;
+            continue;
         };
         match outcome {
             Ok(()) => pause_ms = REDIAL_FIRST_MS,
@@ -87,23 +97,28 @@ async fn wait_for_news(
     }
 }
 
+/// Opens a connection to a peer's port.
+pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+    let limit = Duration::from_millis(PEER_CONNECT_MS);
+    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    super::prepare(&stream);
+    Ok(stream)
+}
+
 /// Connects and runs the connection to its end. The error says whether connecting was refused.
 async fn dial_and_run<O: Send + 'static>(
     context: &Arc<PeerContext<O>>,
     target: &NodeId,
     address: &str,
 ) -> Result<(), bool> {
-    let limit = Duration::from_millis(PEER_CONNECT_MS);
-    let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let stream = match connect(address).await {
+        Ok(stream) => stream,
+        Err(error) => {
             tracing::debug!(%target, address, %error, "the primary cannot be reached");
             return Err(error.kind() == io::ErrorKind::ConnectionRefused);
         }
-        Err(_) => return Err(false),
     };
-    // A socket that refuses is closed soon anyway.
-    let _ = stream.set_nodelay(true);
     let Some(tls) = &context.tls else {
         connection::run(Arc::clone(context), stream, true, None).await;
         return Ok(());
@@ -120,3 +135,7 @@ async fn dial_and_run<O: Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dialer_tests.rs"]
+mod tests;

@@ -49,8 +49,7 @@ pub async fn run<O: Send + 'static>(
 }
 
 async fn serve<O: Send + 'static>(context: Arc<PeerContext<O>>, stream: TcpStream) {
-    // A socket that refuses is closed soon anyway.
-    let _ = stream.set_nodelay(true);
+    super::prepare(&stream);
     let Some(tls) = &context.tls else {
         return connection::run(context, stream, false, None).await;
     };

@@ -112,8 +112,10 @@ impl<M: StateMachine> ApplyThread<M> {
                         .begin_restore()
                         .unwrap_or_else(|e| fatal("emptying the state", &e));
                 }
+                let bytes = chunk.len() as u64;
                 let taken = self.machine.restore_chunk(chunk);
                 taken.unwrap_or_else(|error| fatal("taking in a snapshot", &error));
+                self.shared.restore_backlog.shrink(bytes);
             }
             ApplyJob::FinishRestore(position) => {
                 let finished = self.machine.finish_restore(position);

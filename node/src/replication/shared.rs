@@ -29,6 +29,8 @@ pub struct Shared {
     pub wants_handover: AtomicBool,
     /// Entries on their way to the disk.
     pub backlog: LogBacklog,
+    /// Pieces of a snapshot on their way to the state machine.
+    pub restore_backlog: LogBacklog,
     /// Runs while the state machine works on entries.
     pub applying: Stopwatch,
 }
@@ -49,6 +51,7 @@ impl Shared {
             disk_total: AtomicU64::new(u64::MAX),
             wants_handover: AtomicBool::new(false),
             backlog: LogBacklog::default(),
+            restore_backlog: LogBacklog::default(),
             applying: Stopwatch::default(),
         }
     }
@@ -96,8 +99,8 @@ impl Shared {
     }
 }
 
-/// Bytes of entries that were taken in and are not on disk yet. A follower stops reading from its
-/// primary while there are too many.
+/// Bytes that were taken in and are not dealt with yet. A follower stops reading from its primary while
+/// there are too many.
 #[derive(Debug, Default)]
 pub struct LogBacklog {
     bytes: AtomicU64,
@@ -105,12 +108,12 @@ pub struct LogBacklog {
 }
 
 impl LogBacklog {
-    /// Entries of so many bytes were handed to the log.
+    /// So many bytes were taken in.
     pub fn grow(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Entries of so many bytes are on disk.
+    /// So many bytes are dealt with.
     pub fn shrink(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.shrunk.notify_waiters();
