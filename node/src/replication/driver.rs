@@ -278,6 +278,8 @@ impl<O: Send + 'static> Driver<O> {
                 self.parts.replica.step(now, Input::Read(ticket));
             }
             Command::Status(reply) => {
+                // Before anybody hears that this node has stopped serving, it has.
+                self.parts.shared.set_lease(self.parts.replica.read_lease());
                 // The asker may have given up.
                 let _ = reply.send(self.parts.replica.status(now));
             }
