@@ -4,6 +4,10 @@
 pub const PROPOSALS_IN_FLIGHT_MAX: usize = 16_384;
 /// Bytes of commands that may wait to be committed.
 pub const PROPOSALS_IN_FLIGHT_BYTES: usize = 256 << 20;
+/// Commands in the log that may be uncommitted; more are refused. Those whose clients gave up count too.
+pub const UNCOMMITTED_MAX: usize = 65_536;
+/// Bytes of commands in the log that may be uncommitted.
+pub const UNCOMMITTED_BYTES: usize = 512 << 20;
 /// How long a client's command may wait to be committed. etcd's own limit is 5 s plus two election
 /// time-outs of 1 s.
 pub const PROPOSAL_TIMEOUT_MS: u64 = 7_000;

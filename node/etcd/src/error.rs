@@ -104,6 +104,7 @@ impl From<Refusal> for EtcdError {
             Refusal::RoleLost => Self::LeaderChanged,
             Refusal::Timeout { .. } => Self::Timeout,
             Refusal::Overloaded => Self::TooManyRequests,
+            Refusal::TooLarge { .. } => Self::RequestTooLarge,
             Refusal::DiskFull { .. } => Self::NoSpace,
             Refusal::ShuttingDown => Self::Stopped,
         }

@@ -53,6 +53,14 @@ pub enum Refusal {
     /// The queue of waiting requests is full; nothing was written.
     #[error("too many requests are waiting")]
     Overloaded,
+    /// The command does not fit into the log; nothing was written.
+    #[error("the command has {given_bytes} bytes, at most {most_bytes} fit into the log")]
+    TooLarge {
+        /// Its size.
+        given_bytes: usize,
+        /// What fits.
+        most_bytes: usize,
+    },
     /// The disk is too full for more writes; nothing was written. Reads and deletions of space go on.
     #[error("the disk is too full: {free_bytes} bytes free, {needed_bytes} are kept in reserve")]
     DiskFull {

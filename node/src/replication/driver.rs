@@ -147,6 +147,8 @@ pub struct Driver<O> {
     next_ticket: u64,
     digest: Option<Digest>,
     digest_due: Micros,
+    /// Something may have changed since the last publication, which was only just.
+    publish_owed: bool,
 }
 
 /// What makes a node report by itself.
@@ -179,6 +181,7 @@ impl<O: Send + 'static> Driver<O> {
             next_ticket: 0,
             digest: None,
             digest_due: Micros(0),
+            publish_owed: false,
         }
     }
 
@@ -186,7 +189,11 @@ impl<O: Send + 'static> Driver<O> {
     pub fn run(mut self) {
         self.settle();
         loop {
-            let wait = self.parts.clock.until(self.parts.replica.next_deadline());
+            let mut due = self.parts.replica.next_deadline();
+            if self.publish_owed {
+                due = due.min(self.digest_due);
+            }
+            let wait = self.parts.clock.until(due);
             match self.parts.inbox.recv_timeout(wait) {
                 Ok(command) => self.take_batch(command),
                 Err(RecvTimeoutError::Timeout) => {
@@ -221,22 +228,20 @@ impl<O: Send + 'static> Driver<O> {
         if proposals.is_empty() {
             return;
         }
+        if !self.pending.has_room() {
+            return refuse(proposals, &Refusal::Overloaded);
+        }
         let now = self.parts.clock.now();
-        let (payloads, replies): (Vec<_>, Vec<_>) = proposals.into_iter().unzip();
-        match self.parts.replica.propose(now, payloads) {
+        let payloads = proposals.iter().map(|(payload, _)| payload.clone());
+        match self.parts.replica.propose(now, payloads.collect()) {
             Ok(first) => {
                 let mut index = first;
-                for reply in replies {
-                    self.pending.push(index, reply);
+                for (payload, reply) in proposals {
+                    self.pending.push(index, payload.len(), reply);
                     index = index.next();
                 }
             }
-            Err(_) => {
-                for reply in replies {
-                    // A client that has gone does not need the answer.
-                    let _ = reply.send(Err(Refusal::NotPrimary));
-                }
-            }
+            Err(_) => refuse(proposals, &Refusal::NotPrimary),
         }
     }
 
@@ -446,7 +451,8 @@ impl<O: Send + 'static> Driver<O> {
         let now = self.parts.clock.now();
         let replica = &self.parts.replica;
         let bare = replica.view().is_none_or(|view| !view.can_acknowledge());
-        if now < self.digest_due && !bare {
+        self.publish_owed = now < self.digest_due && !bare;
+        if self.publish_owed {
             return;
         }
         self.digest_due = now.plus(Micros::from_millis(REPORT_PACE_MS));
@@ -481,6 +487,14 @@ impl<O: Send + 'static> Driver<O> {
             old.clone_from(&info);
             differs
         });
+    }
+}
+
+/// Refuses commands before anything of them is written.
+fn refuse<O>(proposals: Vec<(Bytes, Reply<O>)>, refusal: &Refusal) {
+    for (_, reply) in proposals {
+        // A client that has gone does not need the answer.
+        let _ = reply.send(Err(refusal.clone()));
     }
 }
 

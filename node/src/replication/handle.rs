@@ -10,6 +10,7 @@ use standby_core::{ClusterId, Index, NodeId, Position};
 use standby_interface::{
     MemberInfo, Refusal, Replication, ReplicationFuture, Role, RoleInfo, StatusInfo,
 };
+use standby_store::limits::FRAME_PAYLOAD_MAX_BYTES;
 use standby_store::log::LogReader;
 use standby_store::volume::PeerAddress;
 use tokio::sync::{oneshot, watch};
@@ -97,6 +98,18 @@ impl<O: Send + 'static> NodeReplication<O> {
         }
     }
 
+    /// A larger command would be refused by the log, after which this node could not go on.
+    fn fits_into_log(payload: &Bytes) -> Result<(), Refusal> {
+        let (given_bytes, most_bytes) = (payload.len(), FRAME_PAYLOAD_MAX_BYTES);
+        if given_bytes > most_bytes {
+            return Err(Refusal::TooLarge {
+                given_bytes,
+                most_bytes,
+            });
+        }
+        Ok(())
+    }
+
     fn disk_has_room(&self) -> Result<(), Refusal> {
         if !self.shared.disk_full.load(Ordering::Relaxed) {
             return Ok(());
@@ -151,6 +164,7 @@ impl<O: Send + 'static> NodeReplication<O> {
 impl<O: Send + 'static> Replication<O> for NodeReplication<O> {
     fn propose(&self, payload: Bytes, frees_space: bool) -> ReplicationFuture<'_, (Position, O)> {
         Box::pin(async move {
+            Self::fits_into_log(&payload)?;
             if !frees_space {
                 self.disk_has_room()?;
             }
