@@ -1,6 +1,9 @@
 //! What the planner remembers between two looks. Everything in here may be lost when another
 //! operator takes over: that costs time or detail in the status, never safety.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use standby_core::{Epoch, Micros, NodeId, View};
@@ -88,6 +91,10 @@ pub struct Memory {
     pub before: Vec<Holder>,
     /// There may be others before it that this operator never saw.
     pub before_unknown: bool,
+    /// The epoch of the last view that was looked at.
+    pub followed: Option<Epoch>,
+    /// The container of the last process that was seen as primary and has been followed by another.
+    pub past_container: Option<String>,
     /// Since when there has been a suspicion that changes nothing.
     pub suspicion: Since,
     /// Since when something has been wrong with the primary.
@@ -110,6 +117,7 @@ impl Memory {
         let Some(view) = observation.view() else {
             return;
         };
+        self.follow_views(view.epoch);
         if let Some(report) = observation.live(&view.primary)
             && report.role == NodeRole::Primary
             && report.epoch() == view.epoch
@@ -120,6 +128,20 @@ impl Memory {
         }
     }
 
+    /// Views that somebody else recorded meanwhile may have had primaries of which nothing is known
+    /// here: whoever was seen last is not the one before, and proves nothing.
+    fn follow_views(&mut self, epoch: Epoch) {
+        let gap = self
+            .followed
+            .is_some_and(|last| epoch != last && epoch != last.next());
+        if gap {
+            self.holder = None;
+            self.before.clear();
+            self.before_unknown = true;
+        }
+        self.followed = Some(epoch);
+    }
+
     fn saw_primary(&mut self, report: &NodeReport, now: Micros) {
         let same = self
             .holder
@@ -128,6 +150,7 @@ impl Memory {
         if !same {
             match self.holder.take() {
                 Some(old) => {
+                    self.past_container.clone_from(&old.container);
                     if old.served {
                         self.before.clear();
                         self.before_unknown = false;
@@ -164,6 +187,7 @@ impl Memory {
                 .node(&holder.node.name)
                 .and_then(|n| n.pod.as_ref())
             && pod.uid == holder.pod_uid
+            && pod.container.running != self.past_container
         {
             holder.container.clone_from(&pod.container.running);
         }
@@ -286,10 +310,14 @@ pub fn proven_stopped(holder: &Holder, observation: &Observation) -> Option<Proo
             return Some(Proof::GaveUp);
         }
     }
+    // What is heard from the process itself outweighs what Kubernetes says of a container: its word may
+    // be late, and of an earlier one.
+    if facts.live().is_some_and(|report| report.run == holder.run) {
+        return None;
+    }
     let pod = facts.pod.as_ref().filter(|pod| pod.uid == holder.pod_uid)?;
     let container = holder.container.as_ref()?;
-    pod.container
-        .terminated
-        .contains(container)
-        .then_some(Proof::ContainerTerminated)
+    // While another container runs, the process may be in that one.
+    let ended = pod.over || pod.container.ended;
+    (ended && pod.container.terminated.contains(container)).then_some(Proof::ContainerTerminated)
 }
