@@ -89,27 +89,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     ));
     let clock = Clock::start();
     let stores = Stores::start(&client, &flags.namespaces(), &stop);
-    let context = Arc::new(Context {
-        settings: Settings {
-            node_image: flags.node_image.clone(),
-            operator_namespace: flags.lease_namespace.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
+    let context = Arc::new(context(
+        &flags,
+        client.clone(),
         clock,
         stores,
-        wakers: Wakers::default(),
-        recorder: Recorder::new(
-            client.clone(),
-            Reporter {
-                controller: "standby-operator".into(),
-                instance: Some(flags.identity.clone()),
-            },
-        ),
-        events: Arc::new(Semaphore::new(EVENTS_IN_FLIGHT_MAX)),
         metrics,
         readiness,
-        client: client.clone(),
-    });
+    ));
     let (leading, is_leading) = watch::channel(false);
     let candidate = Candidate {
         leases: Api::namespaced(client, &flags.lease_namespace),
@@ -143,6 +130,35 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     match tokio::time::timeout(ms(SHUTDOWN_MS), election).await {
         Ok(Ok(Ended::Stopped)) => Ok(()),
         other => bail!("the lease was not released: {other:?}"),
+    }
+}
+
+fn context(
+    flags: &Flags,
+    client: Client,
+    clock: Clock,
+    stores: Stores,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+) -> Context {
+    let reporter = Reporter {
+        controller: "standby-operator".into(),
+        instance: Some(flags.identity.clone()),
+    };
+    Context {
+        settings: Settings {
+            node_image: flags.node_image.clone(),
+            operator_namespace: flags.lease_namespace.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        clock,
+        stores,
+        wakers: Wakers::default(),
+        recorder: Recorder::new(client.clone(), reporter),
+        events: Arc::new(Semaphore::new(EVENTS_IN_FLIGHT_MAX)),
+        metrics,
+        readiness,
+        client,
     }
 }
 

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tracing::{Instrument, debug, info, info_span};
 
 use crate::clock::Clock;
+use crate::context::Key;
 use crate::convert;
 use crate::limits::{
     NODE_CONNECT_MS, NODE_RETRY_MAX_MS, NODE_RETRY_MIN_MS, NODE_SESSION_MS, NODE_SESSION_SILENT_MS,
@@ -70,6 +71,8 @@ pub struct NodeStream {
 /// What every stream of a cluster shares.
 #[derive(Clone)]
 pub struct Common {
+    /// Whose nodes they are.
+    pub key: Key,
     /// The clock.
     pub clock: Clock,
     /// Woken by every report that is news, and by every loss that counts at once.
@@ -100,7 +103,8 @@ impl NodeStream {
             orders: ordered,
             established: false,
         };
-        let span = info_span!("stream", pod = %target.pod);
+        let (namespace, cluster) = (&task.common.key.namespace, &task.common.key.name);
+        let span = info_span!("stream", %namespace, %cluster, pod = %target.pod);
         let stopped = stop.clone();
         tokio::spawn(
             async move {
@@ -188,7 +192,7 @@ impl Task {
                     if error.refused() {
                         let first = !std::mem::replace(&mut self.heard.lock().refused, true);
                         if first {
-                            info!("the node refuses connections");
+                            info!(epoch = self.epoch(), "the node refuses connections");
                             self.common.wake.notify_one();
                         }
                     }
@@ -202,6 +206,13 @@ impl Task {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(ms(NODE_RETRY_MAX_MS));
         }
+    }
+
+    /// The epoch the node was told last; 0 before the first view.
+    fn epoch(&self) -> u64 {
+        let orders = self.orders.borrow();
+        let view = orders.push.as_ref().and_then(|push| push.view.as_ref());
+        view.map_or(0, |view| view.epoch)
     }
 
     /// Waits for an identity; none when there will never be one.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use standby_api::names;
 use standby_operator_core::plan::{Notice, Plan};
-use tracing::{error, info, warn};
+use tracing::{Instrument, Span, error, info, warn};
 
 use super::Actor;
 use crate::limits::{EVENT_NOTE_BYTES_MAX, NOTICES_REMEMBERED_MAX};
@@ -77,13 +77,14 @@ impl Actor {
             ..ObjectReference::default()
         };
         let recorder = self.context.recorder.clone();
-        tokio::spawn(async move {
+        let send = async move {
             let sent = recorder.publish(&event, &reference);
             if let Err(error) = crate::api::within(crate::api::USUAL, "send an Event", sent).await {
                 warn!(%error, "an Event was not sent");
             }
             drop(permit);
-        });
+        };
+        tokio::spawn(send.instrument(Span::current()));
     }
 }
 

@@ -27,6 +27,7 @@ impl Actor {
             }
             if let Some(target) = target(name, facts) {
                 let common = Common {
+                    key: self.key.clone(),
                     clock: self.context.clock,
                     wake: self.wake.clone(),
                     tls: self.tls.subscribe(),

@@ -30,6 +30,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 const QUEUE: usize = 1_024;
 
 /// A node that hands on every order and reports what it is told to.
+fn key() -> crate::context::Key {
+    crate::context::Key {
+        namespace: "shop".into(),
+        name: "db".into(),
+    }
+}
+
 struct FakeNode {
     orders: mpsc::Sender<v1::Order>,
     volume: String,
@@ -159,6 +166,7 @@ fn dial(authority: &Authority, pod: &str, address: SocketAddr) -> Operator {
     let (send, tls) = watch::channel(Some(Arc::new(tls)));
     let (wake, clock) = (Arc::new(Notify::new()), Clock::start());
     let common = Common {
+        key: key(),
         clock,
         wake: wake.clone(),
         tls,
@@ -300,6 +308,7 @@ async fn a_node_with_another_name_is_not_talked_to() {
             address: node.address.to_string(),
         },
         common: Common {
+            key: key(),
             clock,
             wake: Arc::new(Notify::new()),
             tls: tls_known,

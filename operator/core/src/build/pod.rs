@@ -1,7 +1,5 @@
 //! The pod of one node.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, Probe, SeccompProfile,
@@ -29,7 +27,7 @@ const HOST_TAINTS: [&str; 2] = [
 ];
 
 /// The pod of a node. `role` is what the recorded view makes of it, if there is one yet; it is only a
-/// label, and a changed role does not change [`built_from`].
+/// label. The annotation `standby.dev/built-from` tells from what specification a pod was made.
 #[must_use]
 pub fn pod(cluster: &ValidatedCluster, name: &str, role: Option<NodeRole>) -> Pod {
     let spec = spec(cluster, name);
@@ -47,13 +45,6 @@ pub fn pod(cluster: &ValidatedCluster, name: &str, role: Option<NodeRole>) -> Po
         spec: Some(spec),
         status: None,
     }
-}
-
-/// What a running pod was built from (annotation `standby.dev/built-from`). Another value than the
-/// pod's means that the pod must be made anew to get what the cluster asks for.
-#[must_use]
-pub fn built_from(cluster: &ValidatedCluster, name: &str) -> String {
-    hash(&spec(cluster, name))
 }
 
 fn hash(spec: &PodSpec) -> String {
@@ -264,15 +255,4 @@ fn volumes(name: &str) -> Vec<Volume> {
             ..Volume::default()
         },
     ]
-}
-
-/// Labels that a running pod should have and lacks, or has with another value: only these are
-/// patched, in place.
-#[must_use]
-pub fn labels_to_change(wanted: &Pod, running: &Pod) -> BTreeMap<String, String> {
-    let have = running.metadata.labels.clone().unwrap_or_default();
-    let want = wanted.metadata.labels.clone().unwrap_or_default();
-    want.into_iter()
-        .filter(|(key, value)| have.get(key) != Some(value))
-        .collect()
 }

@@ -1,0 +1,163 @@
+//! The hot path: observe, plan, record the view, tell the nodes, announce; again after each recorded
+//! view. What to do is decided in the core.
+
+use std::sync::Arc;
+
+use standby_api::StandbyCluster;
+use standby_core::{Epoch, Micros};
+use standby_operator_core::facts::cluster_facts;
+use standby_operator_core::observe::{Observation, Recorded};
+use standby_operator_core::plan::{Action, Phase, Plan, plan};
+use standby_operator_core::validate::ValidatedCluster;
+use tracing::info;
+
+use super::Actor;
+use crate::limits::{APPLY_EVERY_MS, RECORDS_PER_TURN_MAX};
+use crate::reconcile::announce::{self, Announced};
+use crate::reconcile::{StepError, dereference, record};
+use crate::stream::NodeStream;
+
+impl Actor {
+    pub(super) fn reported_above(&self, epoch: Epoch) -> bool {
+        self.streams
+            .values()
+            .filter_map(NodeStream::adopted)
+            .any(|adopted| adopted > epoch)
+    }
+
+    fn observe(
+        &mut self,
+        cluster: &ValidatedCluster,
+        object: Option<&StandbyCluster>,
+    ) -> Observation {
+        let now = self.context.clock.now();
+        let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
+        let promote = object.and_then(|o| dereference::promote_request(o).ok().flatten());
+        let facts = cluster_facts(cluster, deleting, promote);
+        let mut nodes = dereference::nodes(
+            &self.context,
+            &self.key,
+            &self.uid,
+            &self.volumes,
+            &mut self.seen,
+            now,
+        );
+        self.dial(cluster, &nodes);
+        for (name, facts_of_node) in &mut nodes {
+            if let Some(stream) = self.streams.get(name) {
+                let (state, report) = stream.state(now, &facts.thresholds);
+                facts_of_node.stream = state;
+                facts_of_node.report = report;
+            }
+        }
+        Observation {
+            cluster: facts,
+            recorded: self.recorded.clone(),
+            nodes,
+        }
+    }
+
+    /// Observes, plans and carries out the hot part, again after each recorded view.
+    pub(super) async fn drive(
+        &mut self,
+        cluster: &Arc<ValidatedCluster>,
+        object: Option<&StandbyCluster>,
+    ) -> (Observation, Plan, bool) {
+        let mut failed = false;
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let observation = self.observe(cluster, object);
+            let now = self.context.clock.now();
+            self.memory.observe(&observation, now);
+            let plan = plan(&observation, &mut self.memory, now);
+            self.hot(cluster, &observation, &plan);
+            let due = plan.view_to_record().is_some();
+            if !due || failed || rounds > RECORDS_PER_TURN_MAX {
+                return (observation, plan, failed);
+            }
+            failed = !self.record(cluster, &plan).await;
+        }
+    }
+
+    /// Records the planned view. Whether to go on planning at once.
+    async fn record(&mut self, cluster: &ValidatedCluster, plan: &Plan) -> bool {
+        let Some((next, basis)) = plan.view_to_record() else {
+            return false;
+        };
+        match record::record(&self.context, &self.key, cluster, next, basis).await {
+            Ok(change) => {
+                let now = self.context.clock.now();
+                info!(epoch = next.epoch.0, ?change, view = %next, why = %plan.why, "recorded");
+                self.context.metrics.views_recorded.inc();
+                if matches!(plan.phase, Phase::FailingOver | Phase::HandingOver) {
+                    let fault = self.memory.failover.as_ref().map(|f| f.reason.to_string());
+                    let fault = fault.unwrap_or_default();
+                    self.context
+                        .metrics
+                        .failovers
+                        .with_label_values(&[&fault])
+                        .inc();
+                }
+                self.recorded = Recorded::View(next.clone());
+                self.looked = Some(now);
+                self.memory.view_recorded(next, now);
+                self.tell_all(plan);
+                true
+            }
+            Err(StepError::Superseded) => {
+                info!("something else was recorded meanwhile; planning anew");
+                match record::read(&self.context, &self.key).await {
+                    Ok(recorded) => {
+                        self.recorded = recorded;
+                        true
+                    }
+                    Err(error) => {
+                        self.recorded = Recorded::Unknown;
+                        self.failed("record", &error);
+                        false
+                    }
+                }
+            }
+            Err(error) => {
+                // Whether it was written is not known: only a live look can tell.
+                self.recorded = Recorded::Unknown;
+                self.failed("record", &error);
+                false
+            }
+        }
+    }
+
+    /// Orders to nodes and the read-write address. Never waits.
+    fn hot(&mut self, cluster: &Arc<ValidatedCluster>, observation: &Observation, plan: &Plan) {
+        self.order(cluster, observation, plan);
+        let wanted = plan
+            .actions
+            .iter()
+            .find_map(|planned| match &planned.action {
+                Action::Announce { node, .. } => Some(announce::target(observation, node)),
+                Action::Withdraw => Some(None),
+                _ => None,
+            });
+        let Some(primary) = wanted else { return };
+        let family = match &primary {
+            Some(target) => standby_operator_core::build::endpoint_slice::family(target.address),
+            None => announce::family(observation),
+        };
+        // What the target can be read for does not matter to the read-write slice.
+        let primary = primary.map(|mut target| {
+            target.readable = true;
+            target
+        });
+        let announced = Announced { primary, family };
+        let every = Micros::from_millis(APPLY_EVERY_MS);
+        let now = self.context.clock.now();
+        let written = self
+            .announced
+            .as_ref()
+            .is_some_and(|(is, at)| *is == announced && now.since(*at) < every);
+        if !written {
+            self.background.announce(cluster.clone(), announced);
+        }
+    }
+}
