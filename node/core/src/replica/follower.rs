@@ -374,7 +374,12 @@ impl Replica {
         };
         if follower.link == LinkState::Up && now.since(follower.heard_at) >= timing.silent_after {
             follower.link = LinkState::Silent;
+            // After a long silence TCP itself would try again only after a pause as long.
+            self.outputs.extend(session.map(Output::Close));
         }
+        let Role::Follower(follower) = &mut self.role else {
+            return;
+        };
         // A node that was not primary yet may be by now; a lost answer is asked for again.
         let again = now.since(follower.hello_at) >= timing.heartbeat;
         if let (Some(session), true, false, false) =

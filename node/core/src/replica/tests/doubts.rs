@@ -137,3 +137,11 @@ fn the_primary_looks_silent_refused_or_not_ready() {
     node.hears(10, Message::ViewIs(paired(2, "a", &["b"])));
     assert_eq!(state(&node), Some(LinkState::NotPrimary));
 }
+
+#[test]
+fn a_silent_connection_is_given_up_so_that_another_is_made() {
+    let mut node = matched_follower();
+    assert_eq!(node.after(999), []);
+    assert_eq!(node.after(1), [Output::Close(SessionId(9))]);
+    assert_eq!(node.after(100), [], "once is enough");
+}
