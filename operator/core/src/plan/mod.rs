@@ -138,6 +138,18 @@ pub enum Action {
 }
 
 impl Action {
+    /// The reason of the Event that tells of an action on pods and claims, and whether it is a warning.
+    /// Of the hot path the planner tells in its own words.
+    fn event(&self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::CreateClaim { .. } => Some(("ClaimCreated", false)),
+            Self::CreatePod { .. } => Some(("PodCreated", false)),
+            Self::DeletePod { force, .. } => Some(("PodDeleted", *force)),
+            Self::DeleteClaim { .. } => Some(("ClaimDeleted", true)),
+            _ => None,
+        }
+    }
+
     /// Whether this belongs to the hot path of a failover.
     #[must_use]
     pub fn is_hot(&self) -> bool {
@@ -330,7 +342,21 @@ pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan
     plan.candidates = candidate::candidates(observation);
     steps::hot(observation, memory, &situation, now, &mut plan);
     nodes::plan(observation, &situation, now, &mut plan);
+    tell_actions(&mut plan);
     plan
+}
+
+/// What is made and deleted is told too.
+fn tell_actions(plan: &mut Plan) {
+    for planned in &plan.actions {
+        if let Some((reason, warning)) = planned.action.event() {
+            plan.notices.push(Notice {
+                reason,
+                warning,
+                message: format!("{}: {}", planned.action, planned.why),
+            });
+        }
+    }
 }
 
 /// Starts and stops the clocks of what is timed.

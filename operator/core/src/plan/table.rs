@@ -44,6 +44,15 @@ pub enum Phase {
     Deleting,
 }
 
+const ESTABLISHED: (&str, Phase) = (
+    "a node is complete and recorded as synchronous",
+    Phase::Adopting,
+);
+const WENT_ALONE: (&str, Phase) = (
+    "durability: Available, and nobody completes, or one copy is all that is asked for",
+    Phase::Adopting,
+);
+
 impl Phase {
     /// Every phase.
     pub const ALL: [Self; 17] = [
@@ -93,28 +102,13 @@ impl Phase {
                 ("the primary of an alone view is in its role", Self::Alone),
                 ("the primary fails", Self::FailingOver),
             ],
-            Self::Establishing => &[
-                (
-                    "a node is complete and recorded as synchronous",
-                    Self::Adopting,
-                ),
-                (
-                    "durability: Available, and nobody completes",
-                    Self::Adopting,
-                ),
-            ],
+            Self::Establishing => &[ESTABLISHED, WENT_ALONE],
             Self::Healthy => &[("the synchronous node leaves", Self::ReplacingSynchronous)],
-            Self::Alone => &[(
-                "a node is complete and recorded as synchronous",
-                Self::Adopting,
-            )],
+            Self::Alone => &[ESTABLISHED],
             Self::ReplacingSynchronous => &[
                 ("a replacement is complete and recorded", Self::Adopting),
                 ("the node returns", Self::Healthy),
-                (
-                    "durability: Available, and nobody completes",
-                    Self::Adopting,
-                ),
+                WENT_ALONE,
             ],
             Self::EndingPromise => &[("the same nodes are recorded anew", Self::Adopting)],
             Self::HandingOver => &[

@@ -371,6 +371,8 @@ fn a_missing_pod_and_claim_are_made() {
     let text = text(&observation);
     assert!(text.contains("- create claim db-3\n"), "{text}");
     assert!(text.contains("- create pod db-3\n"), "{text}");
+    let told = "! Normal PodCreated: create pod db-3: the node has no pod\n";
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]
