@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use standby_core::replica::Input;
 use standby_core::{Entry, Index, Position};
+use standby_store::engine::FjallEngine;
 use standby_store::log::{LogError, LogWriter};
 use standby_store::volume::{PeerAddress, StoredView, Volume};
 use std::sync::Arc;
@@ -231,6 +232,11 @@ impl<O: Send + 'static> LogThread<O> {
     fn discard(&mut self) -> ! {
         let renewed = self.volume.renew_identity();
         let volume = renewed.unwrap_or_else(|error| fatal("giving up the volume", &error));
+        // The state too: it would come back as the beginning of the new log. The engine is still open,
+        // and may fail because of it; whichever thread ends the process, the next start finds no state
+        // and goes on from there.
+        let destroyed = FjallEngine::destroy(&self.volume.engine_dir());
+        destroyed.unwrap_or_else(|error| fatal("giving up the state", &error));
         let reset = self.log.reset(Position::START);
         reset.unwrap_or_else(|error| fatal("giving up the log", &error));
         tracing::warn!(%volume, "the volume begins anew, empty and under a new identity (V11)");
