@@ -19,6 +19,7 @@ use standby_store::engine::{FjallEngine, FjallOptions};
 use standby_store::log::{Log, LogOptions, LogReader};
 use standby_store::volume::{StoredView, Volume};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,22 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(config, engine))
+    let watched = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control port's runtime")?;
+    let ended = runtime.block_on(serve(config, engine, watched.handle()));
+    watched.shutdown_background();
+    ended
+}
+
+/// Moves a port to another runtime: what listens there goes on when the others' threads hang in a disk.
+fn moved(listener: TcpListener, to: &Handle) -> std::io::Result<TcpListener> {
+    let listener = listener.into_std()?;
+    let _entered = to.enter();
+    TcpListener::from_std(listener)
 }
 
 fn start_engine(config: &Config) -> anyhow::Result<Engine> {
@@ -270,7 +286,7 @@ async fn bind(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpLi
     bound.with_context(|| format!("{flag} {address} cannot be listened on"))
 }
 
-async fn serve(config: &Config, engine: Engine) -> anyhow::Result<()> {
+async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Result<()> {
     let tls = match &config.tls_dir {
         Some(dir) => Some(Tls::load(dir, config.client_tls)?),
         None => None,
@@ -285,10 +301,16 @@ async fn serve(config: &Config, engine: Engine) -> anyhow::Result<()> {
     let metrics = NodeMetrics::new(registry.clone())?;
     if let Some(probe) = ports.probe {
         let (shared, role) = (Arc::clone(&engine.shared), engine.handles.role.clone());
-        tasks.spawn(probe::serve(probe, shared, role, metrics, shutdown.clone()));
+        let probe = moved(probe, watched)?;
+        let serves = probe::serve(probe, shared, role, metrics, shutdown.clone());
+        tasks.spawn_on(serves, watched);
     }
     if let (Some(peer), Some(control)) = (ports.peer, ports.control) {
-        engine.serve_peers(peer, control, tls.clone(), &tasks, &shutdown);
+        engine.serve_peers(peer, tls.clone(), &tasks, &shutdown);
+        let control = moved(control, watched)?;
+        let serves =
+            crate::control::serve(engine.session(), control, tls.clone(), shutdown.clone());
+        tasks.spawn_on(serves, watched);
     }
     let server = engine.etcd_server(config, registry);
     engine.close_clients_on_demotion(&server);
@@ -327,7 +349,6 @@ impl Engine {
     fn serve_peers(
         &self,
         peer: TcpListener,
-        control: TcpListener,
         tls: Option<Tls>,
         tasks: &TaskTracker,
         shutdown: &CancellationToken,
@@ -337,16 +358,8 @@ impl Engine {
             apply_jobs: self.handles.apply_jobs.clone(),
             tail: Arc::clone(&self.tail),
             shared: Arc::clone(&self.shared),
-            tls: tls.clone(),
+            tls,
             sessions: AtomicU64::new(0),
-        });
-        let session = Arc::new(Session {
-            cluster_id: self.cluster_id.clone(),
-            node: self.node.clone(),
-            run: run_id(),
-            driver: self.handles.driver.clone(),
-            shared: Arc::clone(&self.shared),
-            changed: self.handles.changed.clone(),
         });
         let (follow, addresses) = (self.handles.follow.clone(), self.handles.addresses.clone());
         let asker = views::Asker {
@@ -358,12 +371,17 @@ impl Engine {
         tokio::spawn(asks);
         tokio::spawn(dialer::run(Arc::clone(&context), follow, addresses));
         tasks.spawn(listener::run(context, peer, shutdown.clone()));
-        tasks.spawn(crate::control::serve(
-            session,
-            control,
-            tls,
-            shutdown.clone(),
-        ));
+    }
+
+    fn session(&self) -> Arc<Session<Outcome>> {
+        Arc::new(Session {
+            cluster_id: self.cluster_id.clone(),
+            node: self.node.clone(),
+            run: run_id(),
+            driver: self.handles.driver.clone(),
+            shared: Arc::clone(&self.shared),
+            changed: self.handles.changed.clone(),
+        })
     }
 
     fn etcd_server(
