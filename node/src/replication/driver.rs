@@ -3,7 +3,7 @@
 //! It never blocks on disk, network or state machine, so that heartbeats and reports go on while any
 //! of them hangs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use standby_interface::{Refusal, Role, RoleInfo};
 use standby_store::volume::{PeerAddress, StoredView};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::digest::Digest;
 use super::pending::{Pending, Reply};
 use super::{
     ApplyJob, Clock, Fatal, LogJob, Shared, SnapshotRequest, Tail, end_process, log_thread_bytes,
@@ -149,24 +150,6 @@ pub struct Driver<O> {
     digest_due: Micros,
     /// Something may have changed since the last publication, which was only just.
     publish_owed: bool,
-}
-
-/// What makes a node report by itself.
-#[derive(Debug, PartialEq, Eq)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, compared as one"
-)]
-struct Digest {
-    role: RoleKind,
-    epoch: Epoch,
-    serving: bool,
-    drained: bool,
-    complete: BTreeSet<NodeId>,
-    connected: BTreeSet<NodeId>,
-    link: Option<(standby_core::replica::LinkState, bool)>,
-    stalled: bool,
-    doubt: bool,
 }
 
 impl<O: Send + 'static> Driver<O> {
@@ -458,7 +441,7 @@ impl<O: Send + 'static> Driver<O> {
         self.digest_due = now.plus(Micros::from_millis(REPORT_PACE_MS));
         let status = replica.status(now);
         self.publish_role(&status);
-        let digest = digest_of(&status);
+        let digest = Digest::of(&status);
         if self.digest.as_ref() != Some(&digest) {
             self.digest = Some(digest);
             self.parts.changed.send_modify(|count| *count += 1);
@@ -495,36 +478,5 @@ fn refuse<O>(proposals: Vec<(Bytes, Reply<O>)>, refusal: &Refusal) {
     for (_, reply) in proposals {
         // A client that has gone does not need the answer.
         let _ = reply.send(Err(refusal.clone()));
-    }
-}
-
-/// Writes that wait for so long are news.
-const STALL_IS_NEWS: Micros = Micros::from_millis(150);
-
-fn digest_of(status: &Status) -> Digest {
-    let names = |keep: fn(&standby_core::replica::PeerStatus) -> bool| {
-        status
-            .peers
-            .iter()
-            .filter(|peer| keep(peer))
-            .map(|peer| peer.node.clone())
-            .collect()
-    };
-    Digest {
-        role: status.role,
-        epoch: status.view.as_ref().map_or(Epoch(0), |view| view.epoch),
-        serving: status.serving,
-        drained: status.drained,
-        complete: names(|peer| peer.complete),
-        connected: names(|peer| peer.session.is_some()),
-        link: status
-            .primary_link
-            .as_ref()
-            .map(|link| (link.state, link.lost)),
-        stalled: status
-            .write_stall
-            .as_ref()
-            .is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
-        doubt: status.doubt.is_some(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod clock;
+mod digest;
 mod driver;
 mod handle;
 mod log_thread;
