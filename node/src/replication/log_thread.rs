@@ -224,8 +224,10 @@ impl<O: Send + 'static> LogThread<O> {
         } else {
             checkpoint
         };
-        let released = self.log.release_below(through);
-        released.unwrap_or_else(|error| fatal("releasing the log", &error));
+        match self.log.release_below(through) {
+            Ok(()) | Err(LogError::Damaged(_)) => {}
+            Err(error) => fatal("releasing the log", &error),
+        }
         self.tell(Input::Released(self.log.base().index));
     }
 

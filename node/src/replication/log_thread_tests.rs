@@ -196,5 +196,6 @@ fn a_damaged_log_is_left_as_it_is_found() {
     assert!(found.damaged.is_some());
     thread.log = log;
     thread.mark();
+    thread.release(Index(1), Index(1), 0);
     drop(dir);
 }
