@@ -155,21 +155,23 @@ where
         let builder = http_settings();
         let connection = builder.serve_connection(TokioIo::new(io), handler);
         tokio::pin!(connection);
-        let mut told = false;
-        loop {
+        let ended = tokio::select! {
+            biased;
+            end = connection.as_mut() => Some(end),
+            () = generation.closing.cancelled() => None,
+        };
+        // Only who is told to end can be cut off afterwards.
+        let ended = if ended.is_none() {
+            connection.as_mut().graceful_shutdown();
             tokio::select! {
-                end = connection.as_mut() => {
-                    if let Err(error) = end {
-                        tracing::debug!(%error, "a client connection ended");
-                    }
-                    break;
-                }
-                () = generation.closing.cancelled(), if !told => {
-                    told = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = generation.closed.cancelled() => break,
+                end = connection.as_mut() => Some(end),
+                () = generation.closed.cancelled() => None,
             }
+        } else {
+            ended
+        };
+        if let Some(Err(error)) = ended {
+            tracing::debug!(%error, "a client connection ended");
         }
         drop(slot);
     }

@@ -79,6 +79,31 @@ impl Lives {
         })
     }
 
+    fn put(&mut self, rev: Rev) -> Located {
+        if let Some(life) = self.0.last_mut().filter(|life| !life.ended) {
+            let last = life.last();
+            assert!(last < rev, "revisions of a key grow: {last:?}, {rev:?}");
+            life.version += 1;
+            life.revs.push(rev);
+            return Located {
+                modified: rev,
+                created: life.created,
+                version: life.version,
+            };
+        }
+        self.0.push(Life {
+            created: rev.main,
+            version: 1,
+            revs: vec![rev],
+            ended: false,
+        });
+        Located {
+            modified: rev,
+            created: rev.main,
+            version: 1,
+        }
+    }
+
     /// Drops what nobody can ask for once `revision` is compacted, oldest first, until `dropped` holds
     /// `max`. Returns whether that was all. Kept are the version at `revision` and a deletion exactly
     /// at it (a watch from there must see it).
@@ -189,39 +214,15 @@ impl KeyIndex {
         }
     }
 
-    /// Notes a put at `rev`; returns the version it made.
-    pub fn put(&mut self, key: &[u8], rev: Rev) -> Located {
-        if !self.keys.contains_key(key) {
+    /// Notes a put at `rev`; returns what was there before that revision, and the version it made.
+    pub fn put(&mut self, key: &[u8], rev: Rev) -> (Option<Located>, Located) {
+        let lives = match self.keys.get_mut(key) {
+            Some(lives) => lives,
             // A copy of its own: the key's buffer may be a slice of a whole request.
-            self.keys
-                .insert(Bytes::copy_from_slice(key), Lives::default());
-        }
-        let lives = self
-            .keys
-            .get_mut(key)
-            .expect("it was there or has just been put there");
-        if let Some(life) = lives.0.last_mut().filter(|life| !life.ended) {
-            let last = life.last();
-            assert!(last < rev, "revisions of a key grow: {last:?}, {rev:?}");
-            life.version += 1;
-            life.revs.push(rev);
-            return Located {
-                modified: rev,
-                created: life.created,
-                version: life.version,
-            };
-        }
-        lives.0.push(Life {
-            created: rev.main,
-            version: 1,
-            revs: vec![rev],
-            ended: false,
-        });
-        Located {
-            modified: rev,
-            created: rev.main,
-            version: 1,
-        }
+            None => self.keys.entry(Bytes::copy_from_slice(key)).or_default(),
+        };
+        let before = lives.at(rev.main - 1);
+        (before, lives.put(rev))
     }
 
     /// Notes a deletion at `rev` of a key that lives.

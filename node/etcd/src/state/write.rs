@@ -119,12 +119,12 @@ impl<'a> WriteTxn<'a> {
 
     /// Puts `key`. The lease, if any, was checked to exist.
     pub fn put(&mut self, key: &Bytes, value: Bytes, lease: i64) -> Result<(), EtcdError> {
-        let prev_kv = match self.group.events {
-            Some(_) => self.previous(key)?,
-            None => None,
-        };
         let rev = self.next_rev();
-        let located = self.core.index.put(key, rev);
+        let (previous, located) = self.core.index.put(key, rev);
+        let prev_kv = match (&self.group.events, previous) {
+            (Some(_), Some(previous)) => Some(self.record(previous)?),
+            _ => None,
+        };
         let kv = KeyValue {
             key: key.clone(),
             create_revision: located.created,
