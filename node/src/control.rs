@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use futures::{Stream, StreamExt};
 use standby_control::v1::control_server::{Control, ControlServer};
 use standby_control::{ConvertError, OPERATOR_IDENTITY, v1};
@@ -26,13 +25,13 @@ use crate::replication::{Command, Shared, Told};
 use crate::tls::{Tls, TlsError, names_of};
 
 /// The control service.
-pub struct ControlService<O> {
+pub struct ControlService {
     /// What a session works with.
-    pub session: Arc<Session<O>>,
+    pub session: Arc<Session>,
 }
 
 /// What a control session works with.
-pub struct Session<O> {
+pub struct Session {
     /// The cluster.
     pub cluster_id: ClusterId,
     /// This node.
@@ -40,7 +39,7 @@ pub struct Session<O> {
     /// This run of the process.
     pub run: String,
     /// The driver.
-    pub driver: Sender<Command<O>>,
+    pub driver: mpsc::UnboundedSender<Command>,
     /// Numbers.
     pub shared: Arc<Shared>,
     /// Counts up when the operator should know of something.
@@ -50,7 +49,7 @@ pub struct Session<O> {
 type Reports = Pin<Box<dyn Stream<Item = Result<v1::Report, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl<O: Send + 'static> Control for ControlService<O> {
+impl Control for ControlService {
     type SessionStream = Reports;
 
     async fn session(
@@ -67,7 +66,7 @@ impl<O: Send + 'static> Control for ControlService<O> {
 
 type Outgoing = mpsc::Sender<Result<v1::Report, Status>>;
 
-impl<O: Send + 'static> Session<O> {
+impl Session {
     async fn run(&self, mut orders: tonic::Streaming<v1::Order>, reports: Outgoing) {
         let mut changed = self.changed.clone();
         if !self.report(0, &reports).await {
@@ -130,7 +129,7 @@ impl<O: Send + 'static> Session<O> {
         Ok(())
     }
 
-    fn tell(&self, command: Command<O>) {
+    fn tell(&self, command: Command) {
         // The driver is gone only when the process ends.
         let _ = self.driver.send(command);
     }
@@ -240,8 +239,8 @@ fn peer_report(peer: &PeerStatus) -> v1::PeerReport {
 }
 
 /// Serves the control port until `shutdown`.
-pub async fn serve<O: Send + 'static>(
-    session: Arc<Session<O>>,
+pub async fn serve(
+    session: Arc<Session>,
     listener: TcpListener,
     tls: Option<Tls>,
     shutdown: CancellationToken,

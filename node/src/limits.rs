@@ -15,6 +15,9 @@ pub const PROPOSAL_TIMEOUT_MS: u64 = 7_000;
 pub const READ_TIMEOUT_MS: u64 = 7_000;
 /// Inputs that the driver takes in before it carries out what the core commands.
 pub const DRIVER_BATCH_MAX: usize = 512;
+/// Groups of clients' commands that are on their way to the disk at once: one that is synced and the
+/// next, so that the disk never waits. Commands that come meanwhile gather.
+pub const GROUPS_UNDER_WAY: usize = 2;
 /// Bytes of entries that may wait for the disk before a follower stops reading from its primary.
 pub const LOG_BACKLOG_BYTES: u64 = 64 << 20;
 /// Bytes of a snapshot that may wait for the state machine before a follower stops reading it.
@@ -29,6 +32,8 @@ pub const COMMIT_NOTICE_MS: u64 = 3;
 pub const APPLY_BATCH_ENTRIES: usize = 1_024;
 /// Bytes of entries that are applied as one batch.
 pub const APPLY_BATCH_BYTES: usize = 4 << 20;
+/// How long what is committed and nobody waits for may wait for more, to be applied with it.
+pub const APPLY_GATHER_MS: u64 = 2;
 /// Bytes applied after which the state is made durable.
 pub const CHECKPOINT_EVERY_BYTES: u64 = 64 << 20;
 /// Time after which the state is made durable when anything was applied.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::bounded;
 use prometheus::Registry;
 use standby_core::replica::{Input, Replica, Start, Timing};
 use standby_core::{ClusterId, Epoch, NodeId, View};
@@ -21,7 +21,7 @@ use standby_store::volume::{StoredView, Volume};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,7 +34,7 @@ use crate::probe::{self, NodeMetrics};
 use crate::recovery;
 use crate::replication::{
     ApplyJob, ApplyThread, Clock, Command, Driver, DriverParts, LogJob, LogThread, NodeReplication,
-    Shared, Tail, Told,
+    Proposals, Shared, Tail, Told, jobs,
 };
 use crate::tls::Tls;
 
@@ -163,9 +163,12 @@ struct Parts {
 
 /// How the threads are spoken to and listened to.
 struct Handles {
-    driver: Sender<Command<Outcome>>,
-    log_jobs: Sender<LogJob>,
-    apply_jobs: Sender<ApplyJob<Outcome>>,
+    driver: mpsc::UnboundedSender<Command>,
+    /// The driver's thread, for what talks to peers.
+    driver_thread: Handle,
+    proposals: Arc<Proposals<Outcome>>,
+    log_jobs: mpsc::UnboundedSender<LogJob>,
+    apply_jobs: mpsc::UnboundedSender<ApplyJob<Outcome>>,
     role: watch::Receiver<RoleInfo>,
     follow: watch::Receiver<Option<NodeId>>,
     addresses: dialer::Addresses,
@@ -181,10 +184,11 @@ fn start_threads(
 ) -> anyhow::Result<Handles> {
     // Unbounded, since the driver must never wait for the others: what is under way is bounded where
     // it enters, by the limits on waiting commands and on the log's backlog.
-    let (driver, inbox) = unbounded();
-    let (log_jobs, log_inbox) = unbounded();
-    let (apply_jobs, apply_inbox) = unbounded();
+    let (driver, inbox) = mpsc::unbounded_channel();
+    let (log_jobs, log_inbox) = jobs()?;
+    let (apply_jobs, apply_inbox) = jobs()?;
     let tail = Arc::new(Tail::new(parts.reader.clone()));
+    let proposals = Arc::new(Proposals::default());
     let known = parts.stored.as_ref();
     let known = known.map(|stored| (stored.peers.clone(), stored.client_url.clone()));
     let (addresses, addresses_out) =
@@ -216,9 +220,10 @@ fn start_threads(
         log_jobs: log_jobs.clone(),
         shared: Arc::clone(shared),
     };
-    let driver_thread = Driver::new(DriverParts {
+    let driving = Driver::new(DriverParts {
         replica: parts.replica,
         inbox,
+        proposals: Arc::clone(&proposals),
         log_jobs: log_jobs.clone(),
         apply_jobs: apply_jobs.clone(),
         tail: Arc::clone(&tail),
@@ -232,9 +237,16 @@ fn start_threads(
     });
     spawn("log", move || log_thread.run())?;
     spawn("apply", move || apply_thread.run())?;
-    spawn("driver", move || driver_thread.run())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the driver's runtime")?;
+    let driver_thread = runtime.handle().clone();
+    spawn("driver", move || runtime.block_on(driving.run()))?;
     Ok(Handles {
         driver,
+        driver_thread,
+        proposals,
         log_jobs,
         apply_jobs,
         role: role_out,
@@ -262,11 +274,13 @@ struct Ports {
 }
 
 impl Ports {
-    async fn open(config: &Config) -> anyhow::Result<Self> {
+    async fn open(config: &Config, driver_thread: &Handle) -> anyhow::Result<Self> {
         let client = bind("--client-listen", config.client_address()).await?;
         let (mut peer, mut control, mut probe) = (None, None, None);
         if !config.standalone {
-            peer = Some(bind("--peer-listen", config.peer_listen).await?);
+            // A socket belongs to the runtime that opens it.
+            let opened = driver_thread.spawn(bind("--peer-listen", config.peer_listen));
+            peer = Some(opened.await??);
             control = Some(bind("--control-listen", config.control_listen).await?);
         }
         if let Some(address) = config.probe_address() {
@@ -281,7 +295,7 @@ impl Ports {
     }
 }
 
-async fn bind(flag: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(flag: &'static str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("{flag} {address} cannot be listened on"))
 }
@@ -291,7 +305,7 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
         Some(dir) => Some(Tls::load(dir, config.client_tls)?),
         None => None,
     };
-    let ports = Ports::open(config).await?;
+    let ports = Ports::open(config, &engine.handles.driver_thread).await?;
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
     if let Some(tls) = &tls {
@@ -369,11 +383,15 @@ impl Engine {
         let role = self.handles.role.clone();
         let asks = views::run(Arc::clone(&context), asker, role, addresses.clone());
         tokio::spawn(asks);
-        tokio::spawn(dialer::run(Arc::clone(&context), follow, addresses));
-        tasks.spawn(listener::run(context, peer, shutdown.clone()));
+        let driver_thread = &self.handles.driver_thread;
+        driver_thread.spawn(dialer::run(Arc::clone(&context), follow, addresses));
+        tasks.spawn_on(
+            listener::run(context, peer, shutdown.clone()),
+            driver_thread,
+        );
     }
 
-    fn session(&self) -> Arc<Session<Outcome>> {
+    fn session(&self) -> Arc<Session> {
         Arc::new(Session {
             cluster_id: self.cluster_id.clone(),
             node: self.node.clone(),
@@ -393,6 +411,7 @@ impl Engine {
             cluster_id: self.cluster_id.clone(),
             node: self.node.clone(),
             driver: self.handles.driver.clone(),
+            proposals: Arc::clone(&self.handles.proposals),
             shared: Arc::clone(&self.shared),
             clock: self.clock,
             role: self.handles.role.clone(),
@@ -448,7 +467,7 @@ impl Engine {
         }));
     }
 
-    fn tell(&self, command: Command<Outcome>) {
+    fn tell(&self, command: Command) {
         // The driver is gone only when the process ends.
         let _ = self.handles.driver.send(command);
     }

@@ -76,7 +76,7 @@ pub async fn run<O, S>(
 /// Tells the driver when something ends, however it ends.
 struct TellsEnd<'a, O> {
     context: &'a PeerContext<O>,
-    end: Option<Command<O>>,
+    end: Option<Command>,
 }
 
 impl<O> Drop for TellsEnd<'_, O> {
@@ -328,7 +328,7 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
             epoch, sent, upto, ..
         } = *stream;
         let frames = self.context.tail.frames(sent, epoch, upto, APPEND_BYTES);
-        let Some(frames) = frames.map_err(must_be_readable)? else {
+        let Some(frames) = frames.await.map_err(must_be_readable)? else {
             return Ok(false);
         };
         let append = wire::encode_append(stream.epoch, stream.sent, stream.commit, frames.bytes);
@@ -362,16 +362,23 @@ impl<'a, O, W: AsyncWrite + Unpin> Writer<'a, O, W> {
     }
 
     async fn send_snapshot_chunk(&mut self) -> Result<bool, End> {
-        let Some(Snapshot::Open { source, first }) = &mut self.snapshot else {
+        let Some(Snapshot::Open { mut source, first }) = self
+            .snapshot
+            .take_if(|it| matches!(it, Snapshot::Open { .. }))
+        else {
             return Ok(false);
         };
-        let bytes = if let Some(chunk) = source.next_chunk()? {
-            let begins = std::mem::take(first);
-            wire::encode_chunk(begins, chunk)
+        // Reads the disk, and may wait for it.
+        let reading = tokio::task::spawn_blocking(move || (source.next_chunk(), source));
+        let (chunk, source) = reading.await?;
+        let bytes = if let Some(chunk) = chunk? {
+            self.snapshot = Some(Snapshot::Open {
+                source,
+                first: false,
+            });
+            wire::encode_chunk(first, chunk)
         } else {
-            let end = wire::encode_snapshot_end(source.position());
-            self.snapshot = None;
-            end
+            wire::encode_snapshot_end(source.position())
         };
         self.sink.send(bytes).await?;
         Ok(true)

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use socket2::{SockRef, TcpKeepalive};
 use standby_core::replica::SessionId;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::limits::{PEER_DEAD_AFTER_MS, PEER_KEEPALIVE_MS, PEER_KEEPALIVES_MAX};
 use crate::replication::{ApplyJob, Command, LogBacklog, Shared, Tail};
@@ -27,9 +27,9 @@ use crate::tls::Tls;
 /// What every connection works with.
 pub struct PeerContext<O> {
     /// The driver.
-    pub driver: Sender<Command<O>>,
+    pub driver: UnboundedSender<Command>,
     /// The state machine, for snapshots that come in.
-    pub apply_jobs: Sender<ApplyJob<O>>,
+    pub apply_jobs: UnboundedSender<ApplyJob<O>>,
     /// The log's end, for streams.
     pub tail: Arc<Tail>,
     /// Numbers.
@@ -73,20 +73,20 @@ fn prepare(stream: &TcpStream) {
 #[cfg(test)]
 mod testing {
     use super::*;
-    use crossbeam_channel::{Receiver, unbounded};
     use standby_core::Index;
     use standby_store::log::{Log, LogOptions};
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     /// What connections work with, without a node, and what they tell it.
-    pub fn context() -> (PeerContext<()>, Receiver<Command<()>>) {
+    pub fn context() -> (PeerContext<()>, UnboundedReceiver<Command>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let options = LogOptions {
             segment_bytes: 64 << 10,
             ..LogOptions::default()
         };
         let (_writer, reader, _) = Log::open(dir.path(), options).expect("a new log opens");
-        let (driver, told) = unbounded();
-        let (apply_jobs, _) = unbounded();
+        let (driver, told) = unbounded_channel();
+        let (apply_jobs, _) = unbounded_channel();
         let context = PeerContext {
             driver,
             apply_jobs,

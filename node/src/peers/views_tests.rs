@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::peers::testing::context;
-use crossbeam_channel::Receiver;
 use standby_core::replica::{Replica, Start, Timing};
 use standby_core::{Index, Micros};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 fn peer(name: &str, address: &str) -> PeerAddress {
     PeerAddress {
@@ -23,7 +23,7 @@ fn view(epoch: u64, primary: &str) -> View {
 }
 
 /// Answers the question for the status as a follower of `view` would.
-fn answer_status(told: &Receiver<Command<()>>, view: View) {
+async fn answer_status(told: &mut UnboundedReceiver<Command>, view: View) {
     let replica = Replica::new(
         Start {
             cluster_id: ClusterId("c".into()),
@@ -36,7 +36,7 @@ fn answer_status(told: &Receiver<Command<()>>, view: View) {
         },
         Micros(0),
     );
-    match told.recv().expect("it asks") {
+    match told.recv().await.expect("it asks") {
         Command::Status(reply) => reply.send(replica.status(Micros(0))).expect("it waits"),
         _ => panic!("it tells something else"),
     }
@@ -67,9 +67,9 @@ async fn a_later_view_that_another_node_knows_is_taken_up() {
         frames.send(wire::encode(&later)).await.expect("it listens");
         wire::decode(asked.freeze()).expect("a message")
     });
-    let (context, told) = context();
-    let status = std::thread::spawn(move || {
-        answer_status(&told, view(4, "p"));
+    let (context, mut told) = context();
+    let status = tokio::spawn(async move {
+        answer_status(&mut told, view(4, "p")).await;
         told
     });
     let asker = Asker {
@@ -85,8 +85,8 @@ async fn a_later_view_that_another_node_knows_is_taken_up() {
         }
         other => panic!("{other:?} is no presentation"),
     }
-    let told = status.join().expect("it was asked");
-    match told.recv().expect("news") {
+    let mut told = status.await.expect("it was asked");
+    match told.recv().await.expect("news") {
         Command::Input(Input::View { view: told, .. }) => assert_eq!(told, view(7, "b")),
         _ => panic!("it tells something else"),
     }

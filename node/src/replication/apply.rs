@@ -6,16 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use standby_core::{Entry, Index, Position};
 use standby_interface::{MachineError, Refusal, SnapshotSource, StateMachine};
 use standby_store::log::LogReader;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::pending::Reply;
-use super::{Command, Fatal, LogJob, Shared, Told, end_process};
+use super::{Closed, Command, Fatal, Jobs, LogJob, Shared, Told, end_process};
 use crate::limits::{
-    APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MS,
+    APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, APPLY_GATHER_MS, CHECKPOINT_EVERY_BYTES,
+    CHECKPOINT_EVERY_MS,
 };
 
 /// Something for the state machine.
@@ -59,13 +61,35 @@ pub struct ApplyThread<M: StateMachine> {
     /// Where entries are read.
     pub log: LogReader,
     /// Jobs.
-    pub jobs: Receiver<ApplyJob<M::Outcome>>,
+    pub jobs: Jobs<ApplyJob<M::Outcome>>,
     /// Where news go.
-    pub driver: Sender<Command<M::Outcome>>,
+    pub driver: UnboundedSender<Command>,
     /// Where the log is told to begin anew.
-    pub log_jobs: Sender<LogJob>,
+    pub log_jobs: UnboundedSender<LogJob>,
     /// Numbers.
     pub shared: Arc<Shared>,
+}
+
+/// What is committed and nobody waits for, as on a follower: it is applied a little later, together
+/// with what comes meanwhile.
+#[derive(Default)]
+struct Gathered {
+    through: Index,
+    due: Option<Instant>,
+}
+
+impl Gathered {
+    fn add(&mut self, through: Index) {
+        self.through = self.through.max(through);
+        let due = Instant::now() + Duration::from_millis(APPLY_GATHER_MS);
+        self.due.get_or_insert(due);
+    }
+
+    /// Up to where to apply now; zero when nothing was gathered.
+    fn take(&mut self) -> Index {
+        self.due = None;
+        std::mem::take(&mut self.through)
+    }
 }
 
 impl<M: StateMachine> ApplyThread<M> {
@@ -75,13 +99,27 @@ impl<M: StateMachine> ApplyThread<M> {
         let every = Duration::from_millis(CHECKPOINT_EVERY_MS);
         let mut checkpoint_due = Instant::now() + every;
         let mut wanted: Vec<SnapshotRequest> = Vec::new();
+        let mut gathered = Gathered::default();
         loop {
-            let wait = checkpoint_due.saturating_duration_since(Instant::now());
-            match self.jobs.recv_timeout(wait) {
-                Ok(ApplyJob::Snapshot(request)) => wanted.push(request),
-                Ok(job) => since_checkpoint += self.take(job),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            let wake = gathered.due.unwrap_or(checkpoint_due).min(checkpoint_due);
+            let wait = wake.saturating_duration_since(Instant::now());
+            match self.jobs.next_within(wait) {
+                Ok(Some(ApplyJob::Apply { through, waiters })) if waiters.is_empty() => {
+                    gathered.add(through);
+                }
+                Ok(Some(job)) => {
+                    // Jobs are done in their order.
+                    since_checkpoint += self.apply(gathered.take(), Vec::new());
+                    match job {
+                        ApplyJob::Snapshot(request) => wanted.push(request),
+                        job => since_checkpoint += self.take(job),
+                    }
+                }
+                Ok(None) => {}
+                Err(Closed) => return,
+            }
+            if gathered.due.is_some_and(|due| due <= Instant::now()) {
+                since_checkpoint += self.apply(gathered.take(), Vec::new());
             }
             self.open_snapshots(&mut wanted);
             let due = Instant::now() >= checkpoint_due;

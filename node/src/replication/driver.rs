@@ -1,13 +1,12 @@
-//! The thread that drives the core: takes in what happened, hands out what the core commands.
+//! The task that drives the core: takes in what happened, hands out what the core commands.
 //!
-//! It never blocks on disk, network or state machine, so that heartbeats and reports go on while any
-//! of them hangs.
+//! It has a thread of its own, which it shares with the connections to peers and nothing else, so that
+//! between a peer's socket and the core nobody has to be woken. It never blocks on disk, network or
+//! state machine, so that heartbeats and reports go on while any of them hangs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use standby_core::replica::{Input, Output, ReadTicket, Replica, RoleKind, SessionId, Status};
 use standby_core::{Epoch, Index, Message, NodeId, Position, View};
 use standby_interface::{Refusal, Role, RoleInfo};
@@ -15,11 +14,12 @@ use standby_store::volume::{PeerAddress, StoredView};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::digest::Digest;
-use super::pending::{Pending, Reply};
+use super::pending::Pending;
 use super::{
-    ApplyJob, Clock, Fatal, LogJob, Shared, SnapshotRequest, Tail, end_process, log_thread_bytes,
+    ApplyJob, Clock, Fatal, LogJob, Proposal, Proposals, Shared, SnapshotRequest, Tail,
+    end_process, log_thread_bytes,
 };
-use crate::limits::{DRIVER_BATCH_MAX, REPORT_PACE_MS};
+use crate::limits::{DRIVER_BATCH_MAX, GROUPS_UNDER_WAY, REPORT_PACE_MS};
 use standby_core::Micros;
 use standby_interface::SnapshotSource;
 
@@ -28,7 +28,7 @@ use standby_interface::SnapshotSource;
     clippy::large_enum_variant,
     reason = "moved once and taken apart at once"
 )]
-pub enum Command<O> {
+pub enum Command {
     /// For the core.
     Input(Input),
     /// A peer's connection stands; what is meant for it goes to `link`.
@@ -47,13 +47,8 @@ pub enum Command<O> {
         /// Where the answer goes.
         reply: oneshot::Sender<bool>,
     },
-    /// A client's command.
-    Propose {
-        /// The command.
-        payload: Bytes,
-        /// Where the outcome goes.
-        reply: Reply<O>,
-    },
+    /// Commands of clients wait.
+    Proposed,
     /// A linearizable read that found no lease.
     Read(oneshot::Sender<Result<(), Refusal>>),
     /// Everything the core knows, now.
@@ -116,11 +111,13 @@ pub struct DriverParts<O> {
     /// The core.
     pub replica: Replica,
     /// What is told.
-    pub inbox: Receiver<Command<O>>,
+    pub inbox: mpsc::UnboundedReceiver<Command>,
+    /// Commands of clients.
+    pub proposals: Arc<Proposals<O>>,
     /// The log's jobs.
-    pub log_jobs: Sender<LogJob>,
+    pub log_jobs: mpsc::UnboundedSender<LogJob>,
     /// The state machine's jobs.
-    pub apply_jobs: Sender<ApplyJob<O>>,
+    pub apply_jobs: mpsc::UnboundedSender<ApplyJob<O>>,
     /// The log's end in memory.
     pub tail: Arc<Tail>,
     /// Numbers to publish.
@@ -146,6 +143,8 @@ pub struct Driver<O> {
     pending: Pending<O>,
     reads: BTreeMap<ReadTicket, oneshot::Sender<Result<(), Refusal>>>,
     next_ticket: u64,
+    /// The ends of the groups of commands that are on their way to the disk.
+    under_way: VecDeque<Index>,
     digest: Option<Digest>,
     digest_due: Micros,
     /// Something may have changed since the last publication, which was only just.
@@ -162,6 +161,7 @@ impl<O: Send + 'static> Driver<O> {
             pending: Pending::default(),
             reads: BTreeMap::new(),
             next_ticket: 0,
+            under_way: VecDeque::new(),
             digest: None,
             digest_due: Micros(0),
             publish_owed: false,
@@ -169,7 +169,7 @@ impl<O: Send + 'static> Driver<O> {
     }
 
     /// Works until nobody can tell it anything more.
-    pub fn run(mut self) {
+    pub async fn run(mut self) {
         self.settle();
         loop {
             let mut due = self.parts.replica.next_deadline();
@@ -177,37 +177,46 @@ impl<O: Send + 'static> Driver<O> {
                 due = due.min(self.digest_due);
             }
             let wait = self.parts.clock.until(due);
-            match self.parts.inbox.recv_timeout(wait) {
-                Ok(command) => self.take_batch(command),
-                Err(RecvTimeoutError::Timeout) => {
+            match tokio::time::timeout(wait, self.parts.inbox.recv()).await {
+                Ok(Some(command)) => self.take_batch(command),
+                Err(_) => {
                     let now = self.parts.clock.now();
                     self.parts.replica.step(now, Input::Tick);
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(None) => return,
             }
+            self.propose();
             self.settle();
+            if !self.parts.inbox.is_empty() {
+                // What was just ordered goes out before more is taken in.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
-    /// Takes in what waits; commands of clients that wait together are proposed together.
-    fn take_batch(&mut self, first: Command<O>) {
-        let mut proposals = Vec::new();
+    /// Takes in what waits.
+    fn take_batch(&mut self, first: Command) {
         let mut next = Some(first);
         let mut taken = 0;
         while let Some(command) = next.take() {
-            match command {
-                Command::Propose { payload, reply } => proposals.push((payload, reply)),
-                other => self.take(other),
-            }
+            self.take(command);
             taken += 1;
             if taken < DRIVER_BATCH_MAX {
                 next = self.parts.inbox.try_recv().ok();
             }
         }
-        self.propose(proposals);
     }
 
-    fn propose(&mut self, proposals: Vec<(Bytes, Reply<O>)>) {
+    /// Proposes what waits, unless enough is on its way to the disk: what comes meanwhile then goes
+    /// together.
+    fn propose(&mut self) {
+        let durable = self.parts.replica.log().durable();
+        while self.under_way.pop_front_if(|end| *end <= durable).is_some() {}
+        let accepted = self.parts.replica.accepts_proposals();
+        if accepted && self.under_way.len() >= GROUPS_UNDER_WAY {
+            return;
+        }
+        let proposals = self.parts.proposals.take();
         if proposals.is_empty() {
             return;
         }
@@ -223,15 +232,18 @@ impl<O: Send + 'static> Driver<O> {
                     self.pending.push(index, payload.len(), reply);
                     index = index.next();
                 }
+                self.under_way
+                    .push_back(self.parts.replica.log().last().index);
             }
             Err(_) => refuse(proposals, &Refusal::NotPrimary),
         }
     }
 
-    fn take(&mut self, command: Command<O>) {
+    fn take(&mut self, command: Command) {
         let now = self.parts.clock.now();
         match command {
-            Command::Propose { .. } => unreachable!("proposals are taken together"),
+            // Taken together, behind everything else that waits.
+            Command::Proposed => {}
             Command::Input(input) => {
                 match &input {
                     Input::Closed(session) => drop(self.links.remove(session)),
@@ -424,6 +436,7 @@ impl<O: Send + 'static> Driver<O> {
 
     fn role_changed(&mut self, kind: RoleKind) {
         tracing::info!(role = ?kind, "role changed");
+        self.under_way.clear();
         if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
             self.pending.refuse_all(&Refusal::RoleLost);
         }
@@ -474,7 +487,7 @@ impl<O: Send + 'static> Driver<O> {
 }
 
 /// Refuses commands before anything of them is written.
-fn refuse<O>(proposals: Vec<(Bytes, Reply<O>)>, refusal: &Refusal) {
+fn refuse<O>(proposals: Vec<Proposal<O>>, refusal: &Refusal) {
     for (_, reply) in proposals {
         // A client that has gone does not need the answer.
         let _ = reply.send(Err(refusal.clone()));

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use standby_core::{ClusterId, Index, NodeId, Position};
 use standby_interface::{
     MemberInfo, Refusal, Replication, ReplicationFuture, Role, RoleInfo, StatusInfo,
@@ -13,9 +12,9 @@ use standby_interface::{
 use standby_store::limits::FRAME_PAYLOAD_MAX_BYTES;
 use standby_store::log::LogReader;
 use standby_store::volume::PeerAddress;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Clock, Command, Shared};
+use super::{Clock, Command, Proposals, Shared};
 use crate::limits::{
     PROPOSAL_TIMEOUT_MS, PROPOSALS_IN_FLIGHT_BYTES, PROPOSALS_IN_FLIGHT_MAX, READ_TIMEOUT_MS,
 };
@@ -27,7 +26,9 @@ pub struct NodeReplication<O> {
     /// This node.
     pub node: NodeId,
     /// The driver.
-    pub driver: Sender<Command<O>>,
+    pub driver: mpsc::UnboundedSender<Command>,
+    /// Commands on their way to the driver.
+    pub proposals: Arc<Proposals<O>>,
     /// Published numbers.
     pub shared: Arc<Shared>,
     /// Time.
@@ -79,7 +80,7 @@ impl<O: Send + 'static> NodeReplication<O> {
         }
     }
 
-    fn send(&self, command: Command<O>) -> Result<(), Refusal> {
+    fn send(&self, command: Command) -> Result<(), Refusal> {
         self.driver.send(command).map_err(|_| Refusal::ShuttingDown)
     }
 
@@ -170,7 +171,9 @@ impl<O: Send + 'static> Replication<O> for NodeReplication<O> {
             }
             let waiting = Waiting::enter(&self.shared, payload.len())?;
             let (reply, answer) = oneshot::channel();
-            self.send(Command::Propose { payload, reply })?;
+            if self.proposals.add((payload, reply)) {
+                self.send(Command::Proposed)?;
+            }
             let outcome = Self::answer(answer, PROPOSAL_TIMEOUT_MS).await;
             drop(waiting);
             outcome

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use standby_core::replica::Input;
 use standby_core::{Entry, Index, Position};
 use standby_store::engine::FjallEngine;
@@ -13,8 +13,9 @@ use standby_store::log::{LogError, LogWriter};
 use standby_store::volume::{PeerAddress, StoredView, Volume};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Command, Fatal, Shared, end_process};
+use super::{Closed, Command, Fatal, Jobs, Shared, end_process};
 use crate::limits::{DISK_CHECK_MS, DISK_ROOM_WAIT_MS, LOG_MARK_AFTER_MS};
 
 /// Something for the log.
@@ -53,7 +54,7 @@ pub enum LogJob {
 }
 
 /// The thread's belongings.
-pub struct LogThread<O> {
+pub struct LogThread {
     /// The log.
     pub log: LogWriter,
     /// The volume.
@@ -61,22 +62,22 @@ pub struct LogThread<O> {
     /// What stands on it; nothing before the first view.
     pub stored: Option<StoredView>,
     /// Jobs.
-    pub jobs: Receiver<LogJob>,
+    pub jobs: Jobs<LogJob>,
     /// Where completions go.
-    pub driver: Sender<Command<O>>,
+    pub driver: UnboundedSender<Command>,
     /// Numbers.
     pub shared: Arc<Shared>,
 }
 
-impl<O: Send + 'static> LogThread<O> {
+impl LogThread {
     /// Works until the driver has gone.
     pub fn run(mut self) {
         let quiet = Duration::from_millis(LOG_MARK_AFTER_MS);
         loop {
-            match self.jobs.recv_timeout(quiet) {
-                Ok(job) => self.take(job),
-                Err(RecvTimeoutError::Timeout) => self.mark(),
-                Err(RecvTimeoutError::Disconnected) => return,
+            match self.jobs.next_within(quiet) {
+                Ok(Some(job)) => self.take(job),
+                Ok(None) => self.mark(),
+                Err(Closed) => return,
             }
         }
     }
@@ -99,10 +100,9 @@ impl<O: Send + 'static> LogThread<O> {
         while let Some(batch) = entries.take() {
             bytes += bytes_of(&batch);
             self.with_room("appending to the log", |log| log.append(&batch));
-            match self.jobs.try_recv() {
-                Ok(LogJob::Append(more)) => entries = Some(more),
-                Ok(other) => following = Some(other),
-                Err(_) => {}
+            match self.jobs.take() {
+                Some(LogJob::Append(more)) => entries = Some(more),
+                other => following = other,
             }
         }
         self.sync();

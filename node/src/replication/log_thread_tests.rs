@@ -5,14 +5,13 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use crossbeam_channel::unbounded;
 use standby_core::{ClusterId, Epoch, NodeId, View};
 use standby_store::disk::{DirectoryDisk, Disk, DiskFile};
 use standby_store::log::{Log, LogOptions};
 
 struct Bench {
-    thread: LogThread<()>,
-    told: Receiver<Command<()>>,
+    thread: LogThread,
+    told: Jobs<Command>,
     dir: tempfile::TempDir,
     full: Arc<AtomicBool>,
 }
@@ -66,8 +65,8 @@ fn bench() -> Bench {
         full: Arc::clone(&full),
     };
     let (log, _, _) = Log::open_on(Arc::new(disk), options).expect("a new log opens");
-    let (driver, told) = unbounded();
-    let (_, jobs) = unbounded();
+    let (driver, told) = crate::replication::jobs().expect("a queue");
+    let (_, jobs) = crate::replication::jobs().expect("a queue");
     let thread = LogThread {
         log,
         volume,
@@ -103,7 +102,7 @@ fn stored(epoch: u64) -> StoredView {
 fn new_addresses_never_bring_back_an_earlier_view() {
     let Bench {
         mut thread,
-        told,
+        mut told,
         dir,
         ..
     } = bench();
@@ -114,7 +113,8 @@ fn new_addresses_never_bring_back_an_earlier_view() {
         peers: Vec::new(),
         client_url: "http://after".into(),
     });
-    assert_eq!(told.len(), 2, "addresses are no news to the core");
+    let news = std::iter::from_fn(|| told.take()).count();
+    assert_eq!(news, 2, "addresses are no news to the core");
     drop(thread);
     let volume = Volume::open(dir.path(), "a").expect("it opens again");
     let found = volume
@@ -138,10 +138,10 @@ fn entry(index: u64, bytes: usize) -> Vec<Entry> {
     vec![Entry::data(position, Bytes::from(vec![7; bytes]))]
 }
 
-fn durable(told: &Receiver<Command<()>>) -> Index {
+fn durable(told: &mut Jobs<Command>) -> Index {
     let limit = Duration::from_mins(1);
-    match told.recv_timeout(limit).expect("the thread tells") {
-        Command::Input(Input::Durable(position)) => position.index,
+    match told.next_within(limit).expect("the thread runs") {
+        Some(Command::Input(Input::Durable(position))) => position.index,
         _ => panic!("something else was told"),
     }
 }
@@ -150,7 +150,7 @@ fn durable(told: &Receiver<Command<()>>) -> Index {
 fn entries_without_room_wait_for_it_and_the_node_says_so() {
     let Bench {
         mut thread,
-        told,
+        mut told,
         full,
         dir,
     } = bench();
@@ -161,13 +161,13 @@ fn entries_without_room_wait_for_it_and_the_node_says_so() {
         thread.append(entry(2, 5_000));
         thread
     });
-    assert_eq!(durable(&told), Index(1));
+    assert_eq!(durable(&mut told), Index(1));
     // What was appended before is told once more when the waiting begins.
-    assert_eq!(durable(&told), Index(1));
+    assert_eq!(durable(&mut told), Index(1));
     assert!(shared.log_waits_for_room.load(Ordering::Relaxed));
     assert!(shared.disk_full.load(Ordering::Relaxed));
     full.store(false, Ordering::Relaxed);
-    assert_eq!(durable(&told), Index(2));
+    assert_eq!(durable(&mut told), Index(2));
     drop(working.join().expect("it goes on"));
     assert!(!shared.log_waits_for_room.load(Ordering::Relaxed));
     drop(dir);

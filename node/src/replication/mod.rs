@@ -8,8 +8,10 @@ mod clock;
 mod digest;
 mod driver;
 mod handle;
+mod jobs;
 mod log_thread;
 mod pending;
+mod proposals;
 mod shared;
 mod tail;
 
@@ -17,8 +19,10 @@ pub use apply::{ApplyJob, ApplyThread, SnapshotRequest};
 pub use clock::Clock;
 pub use driver::{Command, Driver, DriverParts, PeerLink, Told};
 pub use handle::NodeReplication;
+pub use jobs::{Closed, Jobs, jobs};
 pub(crate) use log_thread::bytes_of as log_thread_bytes;
 pub use log_thread::{LogJob, LogThread};
+pub use proposals::{Proposal, Proposals};
 pub use shared::{LogBacklog, Shared};
 pub use tail::{Tail, TailFrames};
 

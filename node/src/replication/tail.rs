@@ -68,7 +68,12 @@ impl Tail {
     /// Frames of the entries after `after` up to `through`, about `max_bytes` of them, none from an epoch
     /// above `epoch`. Nothing when `after` is not in the log any more: the node that streamed it lost its
     /// role and its tail was cut, and what stands there now must not be sent as what followed `after`.
-    pub fn frames(
+    ///
+    /// What is not in memory any more is read from the disk, on a thread that may wait for it.
+    ///
+    /// # Panics
+    /// When reading the log panics.
+    pub async fn frames(
         &self,
         after: Position,
         epoch: Epoch,
@@ -76,9 +81,12 @@ impl Tail {
         max_bytes: usize,
     ) -> Result<Option<TailFrames>, LogError> {
         let from = after.index.next();
-        let mut entries = match self.held(from, through, max_bytes) {
-            Some(entries) => entries,
-            None => self.log.read(from, max_bytes)?,
+        let mut entries = if let Some(entries) = self.held(from, through, max_bytes) {
+            entries
+        } else {
+            let log = self.log.clone();
+            let reading = tokio::task::spawn_blocking(move || log.read(from, max_bytes));
+            reading.await.expect("reading the log does not panic")?
         };
         // Only now: a cut that comes before the entries were read is seen here, one that comes later
         // does not matter.
@@ -161,41 +169,42 @@ mod tests {
         Tail::new(reader)
     }
 
-    fn sent(tail: &Tail, after: Position, epoch: u64, through: u64) -> Option<Index> {
+    async fn sent(tail: &Tail, after: Position, epoch: u64, through: u64) -> Option<Index> {
         tail.frames(after, Epoch(epoch), Index(through), 1 << 20)
+            .await
             .expect("nothing is read")
             .map(|frames| frames.last.index)
     }
 
-    #[test]
-    fn entries_can_be_sent_before_the_log_has_them() {
+    #[tokio::test]
+    async fn entries_can_be_sent_before_the_log_has_them() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let tail = tail(dir.path());
         tail.push(&[entry(1, 1), entry(1, 2), entry(1, 3)]);
-        assert_eq!(sent(&tail, at(1, 1), 1, 9), Some(Index(3)));
-        assert_eq!(sent(&tail, Position::START, 1, 2), Some(Index(2)));
+        assert_eq!(sent(&tail, at(1, 1), 1, 9).await, Some(Index(3)));
+        assert_eq!(sent(&tail, Position::START, 1, 2).await, Some(Index(2)));
         tail.truncate_after(Index(1));
-        assert_eq!(sent(&tail, at(1, 1), 1, 9), None);
+        assert_eq!(sent(&tail, at(1, 1), 1, 9).await, None);
     }
 
-    #[test]
-    fn what_replaced_a_cut_entry_is_not_sent_as_its_successor() {
+    #[tokio::test]
+    async fn what_replaced_a_cut_entry_is_not_sent_as_its_successor() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let tail = tail(dir.path());
         tail.push(&[entry(1, 1), entry(1, 2), entry(1, 3)]);
         tail.truncate_after(Index(1));
         tail.push(&[entry(2, 2), entry(2, 3), entry(2, 4)]);
-        assert_eq!(sent(&tail, at(1, 3), 1, 9), None);
-        assert_eq!(sent(&tail, at(1, 2), 2, 9), None);
-        assert_eq!(sent(&tail, at(2, 2), 2, 9), Some(Index(4)));
+        assert_eq!(sent(&tail, at(1, 3), 1, 9).await, None);
+        assert_eq!(sent(&tail, at(1, 2), 2, 9).await, None);
+        assert_eq!(sent(&tail, at(2, 2), 2, 9).await, Some(Index(4)));
     }
 
-    #[test]
-    fn a_stream_of_an_epoch_carries_nothing_of_later_ones() {
+    #[tokio::test]
+    async fn a_stream_of_an_epoch_carries_nothing_of_later_ones() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let tail = tail(dir.path());
         tail.push(&[entry(1, 1), entry(1, 2), entry(2, 3)]);
-        assert_eq!(sent(&tail, at(1, 1), 1, 9), Some(Index(2)));
-        assert_eq!(sent(&tail, at(1, 2), 1, 9), None);
+        assert_eq!(sent(&tail, at(1, 1), 1, 9).await, Some(Index(2)));
+        assert_eq!(sent(&tail, at(1, 2), 1, 9).await, None);
     }
 }
