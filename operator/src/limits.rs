@@ -8,6 +8,9 @@ pub const API_CALL_MS: u64 = 5_000;
 pub const API_HOT_CALL_MS: u64 = 2_000;
 /// One read or write of the election's lease, in milliseconds: below the renew deadline.
 pub const LEASE_CALL_MS: u64 = 900;
+/// Connecting to the API server, in milliseconds. On a host that has just started the first packets go
+/// nowhere; kube's 30 s would keep this operator from standing for election for as long.
+pub const API_CONNECT_MS: u64 = 1_500;
 /// Connecting to a node's control port, in milliseconds.
 pub const NODE_CONNECT_MS: u64 = 500;
 /// Opening the session on a connection, in milliseconds.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use standby_operator_core::validate::Settings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -34,7 +34,7 @@ use crate::context::{Context, Wakers};
 use crate::election::{Candidate, Ended};
 use crate::flags::{Flags, LogFormat};
 use crate::http::Readiness;
-use crate::limits::{EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, ms};
+use crate::limits::{API_CONNECT_MS, EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, ms};
 use crate::metrics::Metrics;
 use crate::stores::Stores;
 
@@ -76,9 +76,11 @@ fn log(flags: &Flags) -> anyhow::Result<()> {
 async fn run(flags: Flags) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
-    let client = Client::try_default()
+    let mut config = Config::infer()
         .await
-        .context("cannot find the Kubernetes API")?;
+        .context("no way to the API server: neither a service account nor a kubeconfig")?;
+    config.connect_timeout = Some(ms(API_CONNECT_MS));
+    let client = Client::try_from(config).context("the API server cannot be spoken to")?;
     let (metrics, readiness) = (Arc::new(Metrics::new()?), Arc::new(Readiness::default()));
     readiness.wait(stores::TOPIC, "nothing has been listed yet");
     let serving = tokio::spawn(http::serve(
