@@ -115,6 +115,12 @@ pub struct StandbyClusterSpec {
     /// Who promotes, and when a node counts as failed.
     #[serde(default)]
     pub failover: Failover,
+    /// When planned moves may happen.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// Whether the cluster sleeps: no pods run, and volumes and recorded view are kept as they are.
+    #[serde(default)]
+    pub hibernated: bool,
     /// The volume of each node.
     pub storage: Storage,
     /// CPU and memory of each node.
@@ -185,6 +191,76 @@ pub struct Failover {
     #[serde(default = "replace_after_ms_default")]
     #[schemars(range(min = 1_000, max = 86_400_000))]
     pub replace_after_ms: i64,
+    /// Where the primary should be. It decides among nodes that have everything, and a primary that
+    /// is elsewhere is moved back by a switchover inside a maintenance window.
+    #[serde(default)]
+    pub preference: Preference,
+    /// How many failovers may follow each other without proof that the primary has ended.
+    #[serde(default)]
+    pub limit: FailoverLimit,
+}
+
+/// Where the primary should be, the best first. What is named in neither list comes last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Preference {
+    /// Zones (label topology.kubernetes.io/zone of the Kubernetes node), the best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = Rule::new("self.all(z, self.exists_one(y, y == z))").message("zones must not name a zone twice"))]
+    pub zones: Vec<String>,
+    /// Pods of the cluster, the best first. They count before zones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = Rule::new("self.all(n, self.exists_one(m, m == n))").message("nodes must not name a node twice"))]
+    pub nodes: Vec<String>,
+}
+
+/// How many failovers may follow each other without proof that the primary has ended. A primary
+/// whose container or pod is known to be gone is always failed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverLimit {
+    /// So many.
+    #[serde(default = "failover_count_default")]
+    #[schemars(range(min = 1, max = 10))]
+    pub count: i32,
+    /// Within so many milliseconds.
+    #[serde(default = "failover_within_ms_default")]
+    #[schemars(range(min = 1_000, max = 86_400_000))]
+    pub within_ms: i64,
+}
+
+/// When planned moves may happen: a rolling restart, and moving the primary to a preferred place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Maintenance {
+    /// The windows. Empty: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<MaintenanceWindow>,
+}
+
+/// A time that comes again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceWindow {
+    /// When it opens, as five fields of cron: minute, hour, day of the month, month, day of the week.
+    #[schemars(length(min = 9, max = 128))]
+    #[x_kube(validation = Rule::new("self.matches('^[^ ]+( [^ ]+){4}$')").message(Message::Expression(
+        "'schedule must have five fields separated by single spaces (minute hour day month weekday), such as \"0 3 * * 6\", was \"' + self + '\"'".into()
+    )))]
+    pub schedule: String,
+    /// The time zone of the schedule, as in the IANA database, such as Europe/Berlin.
+    #[serde(default = "time_zone_default")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$')").message(Message::Expression(
+        "'timeZone must be a name of the IANA database, such as Europe/Berlin, was \"' + self + '\"'".into()
+    )))]
+    pub time_zone: String,
+    /// How long it stays open, in minutes.
+    #[schemars(range(min = 1, max = 10_080))]
+    pub duration_minutes: i32,
 }
 
 /// Who promotes.
@@ -388,6 +464,17 @@ impl Default for Failover {
             mode: FailoverMode::default(),
             detection: Detection::default(),
             replace_after_ms: replace_after_ms_default(),
+            preference: Preference::default(),
+            limit: FailoverLimit::default(),
+        }
+    }
+}
+
+impl Default for FailoverLimit {
+    fn default() -> Self {
+        Self {
+            count: failover_count_default(),
+            within_ms: failover_within_ms_default(),
         }
     }
 }
@@ -419,6 +506,18 @@ fn instances_default() -> i32 {
 
 fn replace_after_ms_default() -> i64 {
     60_000
+}
+
+fn failover_count_default() -> i32 {
+    5
+}
+
+fn failover_within_ms_default() -> i64 {
+    600_000
+}
+
+fn time_zone_default() -> String {
+    "UTC".into()
 }
 
 fn heartbeat_interval_ms_default() -> i64 {

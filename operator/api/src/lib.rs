@@ -15,13 +15,17 @@ pub mod status;
 pub mod view;
 
 pub use cluster::{
-    Client, Deletion, Detection, Durability, EtcdOptions, Failover, FailoverMode, ImagePullPolicy,
-    Interface, NetworkPolicyOptions, NetworkSource, PodMetadata, Resources, ServiceOptions,
-    StandbyCluster, StandbyClusterSpec, Storage, Tls,
+    Client, Deletion, Detection, Durability, EtcdOptions, Failover, FailoverLimit, FailoverMode,
+    ImagePullPolicy, Interface, Maintenance, MaintenanceWindow, NetworkPolicyOptions,
+    NetworkSource, PodMetadata, Preference, Resources, ServiceOptions, StandbyCluster,
+    StandbyClusterSpec, Storage, Tls,
 };
 pub use crds::crds;
 pub use placement::{Placement, Spread, SpreadPolicy};
-pub use status::{FailoverStatus, FailoverSteps, NodeRole, NodeStatus, StandbyClusterStatus};
+pub use status::{
+    DataLoss, FailoverStatus, FailoverSteps, NextStep, NodeRole, NodeStatus, OptionStatus,
+    OrderOutcome, OrderStatus, StandbyClusterStatus,
+};
 pub use view::{
     ChangeError, Consent, ConsentKind, SpecError, StandbyView, StandbyViewSpec, check_change,
 };

@@ -34,6 +34,31 @@ pub const ANNOTATION_RENEW_AT: &str = "standby.dev/renew-at";
 /// Annotation of a `StandbyCluster` set by a person, `<pod>@<epoch>`: promote this node now. Answers
 /// a cluster in `failover.mode: Manual`; an order for another epoch is void.
 pub const ANNOTATION_PROMOTE: &str = "standby.dev/promote";
+/// Annotation of a `StandbyCluster` set by a person, `<pod>@<epoch>` or `any@<epoch>`: hand the
+/// primary's role to this node, or to the best one (V8). An order for another epoch is void.
+pub const ANNOTATION_SWITCHOVER: &str = "standby.dev/switchover";
+/// The word that stands for the best node in [`ANNOTATION_SWITCHOVER`].
+pub const SWITCHOVER_ANY: &str = "any";
+/// Annotation of a `StandbyCluster` set by a person: consent, as JSON, to promote a node that may
+/// lack acknowledged writes: `{"cluster":"<namespace>/<name>","epoch":N,"node":"<pod>",
+/// "losesUpTo":INDEX,"by":"…","why":"…"}`. Valid for that cluster and epoch, and only if `losesUpTo`
+/// is at least the highest index that may be lost as the operator knows it.
+pub const ANNOTATION_ACCEPT_DATA_LOSS: &str = "standby.dev/accept-data-loss";
+/// Annotation of a `StandbyCluster` set by a person: consent, as JSON, to continue a lost view
+/// although some node cannot be asked (V10): as [`ANNOTATION_ACCEPT_DATA_LOSS`] without `node` and
+/// `losesUpTo`; `epoch` is the highest one that nodes report.
+pub const ANNOTATION_ACCEPT_RECOVERY: &str = "standby.dev/accept-recovery";
+/// Annotation of a `StandbyCluster` set by a person: pods, separated by commas, that get no role.
+pub const ANNOTATION_FENCE: &str = "standby.dev/fence";
+/// Annotation of a `StandbyCluster` set by a person: `<pod>@<pod uid>`, separated by commas: pod
+/// objects to be replaced, the primary's after a switchover.
+pub const ANNOTATION_RESTART: &str = "standby.dev/restart";
+/// Annotation of a `StandbyCluster` set by a person to `true`: the operator watches and reports, and
+/// changes nothing.
+pub const ANNOTATION_PAUSED: &str = "standby.dev/paused";
+/// Annotation of a `StandbyView`, written with the view itself: every loss of data and recovery that
+/// was ever consented to, as the JSON of `status.dataLoss`.
+pub const ANNOTATION_LOSSES: &str = "standby.dev/data-loss";
 
 /// Finalizer on the `StandbyView`, held while its cluster lives, and on the `StandbyCluster`, held
 /// until its volumes are let go of.
@@ -47,6 +72,15 @@ pub const NODE_ID_LENGTH_MAX: usize = 128;
 pub const INSTANCES_MAX: i32 = 9;
 /// The most failovers kept in the status.
 pub const FAILOVERS_MAX: usize = 10;
+/// The most steps that `status.next` tells of.
+pub const NEXT_MAX: usize = 16;
+/// The most orders of people kept in the status.
+pub const ORDERS_MAX: usize = 10;
+/// The most options that `status.options` tells of.
+pub const OPTIONS_MAX: usize = 16;
+/// The most losses of data kept in the status. None is ever dropped: with so many, a further consent
+/// is refused.
+pub const LOSSES_MAX: usize = 32;
 
 /// Condition: every node runs and the cluster is available and safe.
 pub const CONDITION_READY: &str = "Ready";

@@ -30,6 +30,27 @@ pub struct StandbyClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub phase: Option<String>,
+    /// Why the cluster is in this phase, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub why: Option<String>,
+    /// What the operator does next, in this order, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub next: Vec<NextStep>,
+    /// What a person can do now, and what each would cost. Empty while nobody is needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub options: Vec<OptionStatus>,
+    /// What became of the last ten orders of people, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub orders: Vec<OrderStatus>,
+    /// Every loss of acknowledged writes that somebody consented to. Kept for ever.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["epoch".into()]))]
+    #[schemars(length(max = 32))]
+    pub data_loss: Vec<DataLoss>,
     /// The number of the recorded view.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
@@ -139,6 +160,94 @@ impl NodeRole {
             Self::Replica => "replica",
         }
     }
+}
+
+/// One thing the operator does next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NextStep {
+    /// What.
+    #[schemars(length(max = 1024))]
+    pub action: String,
+    /// Why.
+    #[schemars(length(max = 1024))]
+    pub why: String,
+}
+
+/// One thing a person can do now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OptionStatus {
+    /// What it is, as one word: restart, promote, acceptDataLoss, acceptRecovery or wait.
+    #[schemars(length(max = 64))]
+    pub action: String,
+    /// The pod it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub node: Option<String>,
+    /// What it would cost, in one sentence.
+    #[schemars(length(max = 1024))]
+    pub cost: String,
+    /// The command that does it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub command: Option<String>,
+}
+
+/// What became of an order that a person gave by annotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderStatus {
+    /// Which: the annotation's name without its prefix, such as switchover.
+    #[schemars(length(max = 64))]
+    pub order: String,
+    /// The annotation's value.
+    #[schemars(length(max = 1024))]
+    pub value: String,
+    /// What became of it.
+    pub outcome: OrderOutcome,
+    /// Why.
+    #[schemars(length(max = 1024))]
+    pub reason: String,
+    /// Since when it has been so.
+    pub time: Time,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OrderOutcome {
+    /// It is being carried out.
+    Accepted,
+    /// It has been carried out.
+    Done,
+    /// It cannot be understood, or would not be safe. It is looked at again while it stands.
+    Refused,
+    /// It is for an epoch or a pod that is past.
+    Void,
+}
+
+/// A loss of acknowledged writes that somebody consented to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DataLoss {
+    /// The epoch that began with it.
+    pub epoch: i64,
+    /// The pod that was promoted.
+    #[schemars(length(max = 63))]
+    pub node: String,
+    /// The last entry that the promoted node had: what came after it is lost.
+    pub from: i64,
+    /// The highest entry that may have been acknowledged before. Missing when nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses_up_to: Option<i64>,
+    /// Who consented.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Why.
+    #[schemars(length(max = 1024))]
+    pub why: String,
+    /// When it was recorded.
+    pub time: Time,
 }
 
 /// One failover.

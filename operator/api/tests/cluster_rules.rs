@@ -133,6 +133,54 @@ fn thresholds_fit_each_other() {
 }
 
 #[test]
+fn a_maintenance_window_has_a_schedule_of_five_fields_and_a_time_zone() {
+    let spec = |window: Value| {
+        cluster(&json!({
+            "storage": { "size": "1Gi" },
+            "maintenance": { "windows": [window] },
+        }))
+    };
+    let night = json!({ "schedule": "0 3 * * 6", "durationMinutes": 120 });
+    assert_eq!(verdict(None, &spec(night)), "");
+    let berlin = json!({
+        "schedule": "30 2 1-7 */2 MON-FRI", "timeZone": "Europe/Berlin", "durationMinutes": 60,
+    });
+    assert_eq!(verdict(None, &spec(berlin)), "");
+    refused(
+        None,
+        &spec(json!({ "schedule": "every saturday", "durationMinutes": 120 })),
+        "schedule must have five fields separated by single spaces",
+    );
+    refused(
+        None,
+        &spec(json!({ "schedule": "0 3 * * 6", "timeZone": "CET!", "durationMinutes": 120 })),
+        "timeZone must be a name of the IANA database, such as Europe/Berlin, was \"CET!\"",
+    );
+}
+
+#[test]
+fn a_preferred_place_is_named_once() {
+    let spec = |preference: Value| {
+        cluster(&json!({
+            "storage": { "size": "1Gi" },
+            "failover": { "preference": preference },
+        }))
+    };
+    let good = json!({ "zones": ["a", "b"], "nodes": ["db-1"] });
+    assert_eq!(verdict(None, &spec(good)), "");
+    refused(
+        None,
+        &spec(json!({ "zones": ["a", "a"] })),
+        "zones must not name a zone twice",
+    );
+    refused(
+        None,
+        &spec(json!({ "nodes": ["h", "g", "h"] })),
+        "nodes must not name a node twice",
+    );
+}
+
+#[test]
 fn a_name_fits_its_pods_and_services() {
     let spec = json!({ "storage": { "size": "1Gi" } });
     refused(

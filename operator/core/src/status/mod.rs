@@ -11,13 +11,13 @@ mod tests;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use standby_api::{NodeRole as RowRole, NodeStatus, StandbyClusterStatus, names};
+use standby_api::{NextStep, NodeRole as RowRole, NodeStatus, StandbyClusterStatus, names};
 use standby_core::{Micros, View};
 
 use crate::candidate::CandidateVerdict;
 use crate::memory::Memory;
 use crate::observe::{LinkState, NodeFacts, NodeRole, Observation, Stream};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Action, Phase, Plan};
 
 /// The longest text in a row, in characters: the schema's limit.
 const TEXT_LENGTH_MAX: usize = 1_000;
@@ -77,6 +77,8 @@ pub fn status(
         conditions,
         observed_generation: Some(observation.cluster.generation),
         phase: Some(cut(&headline(plan), PHASE_LENGTH_MAX)),
+        why: Some(cut(&plan.why, TEXT_LENGTH_MAX)),
+        next: next(plan),
         epoch: view.map(|view| small(view.epoch.0)),
         primary: view.map(|view| view.primary.name.clone()),
         synchronous_standby: (!synchronous.is_empty()).then(|| synchronous.join(",")),
@@ -91,7 +93,24 @@ pub fn status(
         )),
         nodes,
         failovers: failovers::failovers(memory, before, moment),
+        ..StandbyClusterStatus::default()
     }
+}
+
+/// What is about to be done. What a plan repeats at every look, because it costs nothing when it is
+/// already so, is left out.
+fn next(plan: &Plan) -> Vec<NextStep> {
+    let repeated =
+        |action: &Action| matches!(action, Action::Push { .. } | Action::Announce { .. });
+    plan.actions
+        .iter()
+        .filter(|planned| !repeated(&planned.action))
+        .map(|planned| NextStep {
+            action: cut(&planned.action.to_string(), TEXT_LENGTH_MAX),
+            why: cut(&planned.why, TEXT_LENGTH_MAX),
+        })
+        .take(names::NEXT_MAX)
+        .collect()
 }
 
 /// Whether two statuses differ in more than the progress of indexes: worth writing at once.
