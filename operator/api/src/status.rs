@@ -188,6 +188,13 @@ pub struct OptionStatus {
     /// What it would cost, in one sentence.
     #[schemars(length(max = 1024))]
     pub cost: String,
+    /// The highest index of an acknowledged write that it may lose, when that is known; the consent must
+    /// name at least this. Missing when nothing is lost, or when nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loses_up_to: Option<i64>,
+    /// The epoch that the order or consent must name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
     /// The command that does it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
