@@ -199,6 +199,7 @@ impl Session {
             view_stored_ago_ms: status.view_stored_for.as_millis(),
             serving_ago_ms: status.serving_for.as_millis(),
             doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
+            wants_switchover_to: String::new(),
         }
     }
 }

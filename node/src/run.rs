@@ -458,6 +458,7 @@ impl Engine {
             synchronous: BTreeSet::new(),
             alone: true,
             complete: BTreeSet::from([self.node.clone()]),
+            loss: None,
         };
         let (await_nodes, previous_stopped) = (BTreeSet::new(), true);
         self.tell(Command::Input(Input::View {

@@ -178,6 +178,10 @@ proptest! {
             synchronous: nodes.clone(),
             alone,
             complete: nodes,
+            loss: (epoch % 2 == 1).then_some(v1::Loss {
+                epoch: epoch / 2,
+                total: epoch,
+            }),
         };
         if let Ok(view) = View::try_from(wire) {
             // The rules are asked separately; asking must not fail either.

@@ -34,7 +34,11 @@ pub fn report(report: v1::Report, pod_uid: &str, at: Micros) -> Result<NodeRepor
         cluster_id: ClusterId(report.cluster_id),
         run: report.run,
         role,
-        view: report.view.map(View::try_from).transpose()?,
+        // As it is recorded: what was given up stands beside the view object.
+        view: report
+            .view
+            .map(|view| View::try_from(view).map(View::without_loss))
+            .transpose()?,
         last: Position::new(Epoch(report.log_last_epoch), Index(report.log_last_index)),
         durable: Index(report.durable_index),
         commit: Index(report.commit_index),

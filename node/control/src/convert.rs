@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use standby_core::{ClusterId, Epoch, NodeId, View};
+use standby_core::{ClusterId, Epoch, Loss, NodeId, View};
 
 use crate::v1;
 
@@ -48,6 +48,7 @@ impl From<&View> for v1::View {
             synchronous: view.synchronous.iter().map(Into::into).collect(),
             alone: view.alone,
             complete: view.complete.iter().map(Into::into).collect(),
+            loss: view.loss.map(Into::into),
         }
     }
 }
@@ -78,6 +79,32 @@ impl TryFrom<v1::View> for View {
             synchronous: nodes(view.synchronous)?,
             alone: view.alone,
             complete: nodes(view.complete)?,
+            loss: view.loss.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<Loss> for v1::Loss {
+    fn from(loss: Loss) -> Self {
+        Self {
+            epoch: loss.epoch.0,
+            total: loss.total,
+        }
+    }
+}
+
+impl TryFrom<v1::Loss> for Loss {
+    type Error = ConvertError;
+
+    fn try_from(loss: v1::Loss) -> Result<Self, ConvertError> {
+        if loss.epoch == 0 {
+            return Err(ConvertError {
+                field: "view.loss.epoch",
+            });
+        }
+        Ok(Self {
+            epoch: Epoch(loss.epoch),
+            total: loss.total,
         })
     }
 }
@@ -94,6 +121,8 @@ mod tests {
     fn a_view_survives_the_wire() {
         let view = View::first(ClusterId("c".into()), NodeId::new("a", "1"));
         let view = view.with_synchronous(BTreeSet::from([NodeId::new("b", "2")]));
+        assert_eq!(View::try_from(v1::View::from(&view)), Ok(view.clone()));
+        let view = view.promote_with_loss(NodeId::new("c", "3"), standby_core::Index(40));
         assert_eq!(View::try_from(v1::View::from(&view)), Ok(view));
     }
 

@@ -47,8 +47,8 @@ impl fmt::Display for Position {
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EntryKind {
-    /// Opens an epoch (V6). The payload is empty; the state machine may still act on it, for example
-    /// to give every lease its full time again after a failover.
+    /// Opens an epoch (V6). The payload is empty, or says that acknowledged writes were given up
+    /// ([`NewHistory`]).
     Open,
     /// A command of the interface.
     Data,
@@ -75,6 +75,45 @@ impl EntryKind {
     }
 }
 
+/// What the entry that opens an epoch says after acknowledged writes were given up by consent. Every
+/// later epoch's entry says it again; it counts where it is met first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewHistory {
+    /// The epoch of the view with the consent. Names the history.
+    pub epoch: Epoch,
+    /// At most so many entries more than the log holds before this one were written in any history
+    /// that was given up.
+    pub beyond: u64,
+}
+
+impl NewHistory {
+    const VERSION: u8 = 1;
+    const BYTES: usize = 17;
+
+    /// The payload that says it: a version, then the two numbers, little-endian.
+    #[must_use]
+    pub fn encode(self) -> Bytes {
+        let mut bytes = Vec::with_capacity(Self::BYTES);
+        bytes.push(Self::VERSION);
+        bytes.extend(self.epoch.0.to_le_bytes());
+        bytes.extend(self.beyond.to_le_bytes());
+        bytes.into()
+    }
+
+    /// What `payload` says, if it says this.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let (&version, rest) = payload.split_first()?;
+        let (epoch, beyond) = rest.split_at_checked(8)?;
+        let number = |bytes: &[u8]| Some(u64::from_le_bytes(bytes.try_into().ok()?));
+        (version == Self::VERSION).then_some(())?;
+        Some(Self {
+            epoch: Epoch(number(epoch)?),
+            beyond: number(beyond)?,
+        })
+    }
+}
+
 /// One entry of the commit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -97,6 +136,15 @@ impl Entry {
         }
     }
 
+    /// The entry that opens `position.epoch` after acknowledged writes were given up.
+    #[must_use]
+    pub fn open_history(position: Position, history: NewHistory) -> Self {
+        Self {
+            payload: history.encode(),
+            ..Self::open(position)
+        }
+    }
+
     /// A command of the interface.
     #[must_use]
     pub const fn data(position: Position, payload: Bytes) -> Self {
@@ -104,6 +152,27 @@ impl Entry {
             position,
             kind: EntryKind::Data,
             payload,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_history_survives_the_log() {
+        let history = NewHistory {
+            epoch: Epoch(7),
+            beyond: 1 << 40,
+        };
+        assert_eq!(NewHistory::decode(&history.encode()), Some(history));
+    }
+
+    #[test]
+    fn other_payloads_say_nothing_of_a_history() {
+        for payload in [&[][..], &[1; 16], &[1; 18], &[2; 17]] {
+            assert_eq!(NewHistory::decode(payload), None, "{payload:?}");
         }
     }
 }

@@ -17,8 +17,8 @@ pub mod message;
 pub mod replica;
 pub mod view;
 
-pub use entry::{Entry, EntryKind, Position};
+pub use entry::{Entry, EntryKind, NewHistory, Position};
 pub use ids::{ClusterId, Epoch, Index, Micros, NodeId, ParseNodeIdError, VolumeId};
 pub use log_index::{LogIndex, LogOutline};
 pub use message::{Hello, Message, RejectReason};
-pub use view::{View, ViewChange, ViewError};
+pub use view::{Loss, View, ViewChange, ViewError};

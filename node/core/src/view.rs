@@ -9,10 +9,22 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ClusterId, Epoch, NodeId};
+use crate::ids::{ClusterId, Epoch, Index, NodeId};
 
 /// The most nodes a view can name in one list. The cost limits of CEL in the API server need a bound.
 pub const VIEW_NODES_MAX: usize = 10;
+
+/// Acknowledged writes that somebody consented to give up. From then on the cluster has another
+/// history, and its clients must be able to see that: each later view carries this on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// The epoch of the view that was recorded with the consent, the last one if there were several.
+    pub epoch: Epoch,
+    /// The highest indexes that might be lost, of every such consent there ever was, added up: a bound
+    /// on how far any history that was given up can have come beyond the present one.
+    pub total: u64,
+}
 
 /// A cluster's configuration: who writes, and who has to have a write before it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +42,10 @@ pub struct View {
     pub alone: bool,
     /// The nodes that hold every acknowledged write, and so may be promoted.
     pub complete: BTreeSet<NodeId>,
+    /// Acknowledged writes that were given up, if any ever were. The operator keeps it beside the view
+    /// object, fills it in when it tells nodes the view, and leaves it out everywhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Loss>,
 }
 
 /// Why a change of view was refused. The text names the rule.
@@ -122,6 +138,7 @@ impl View {
             primary,
             synchronous: BTreeSet::new(),
             alone: false,
+            loss: None,
         }
     }
 
@@ -136,7 +153,30 @@ impl View {
             synchronous: BTreeSet::new(),
             alone: false,
             complete: self.complete.clone(),
+            loss: self.loss,
         }
+    }
+
+    /// The view that promotes `primary` although it may lack acknowledged writes up to `loses_up_to`.
+    /// Somebody must have consented to that.
+    #[must_use]
+    pub fn promote_with_loss(&self, primary: NodeId, loses_up_to: Index) -> Self {
+        let before = self.loss.map_or(0, |loss| loss.total);
+        Self {
+            complete: BTreeSet::from([primary.clone()]),
+            loss: Some(Loss {
+                epoch: self.epoch.next(),
+                total: before.saturating_add(loses_up_to.0),
+            }),
+            ..self.promote(primary)
+        }
+    }
+
+    /// This view as it is recorded: what was given up stands beside it.
+    #[must_use]
+    pub fn without_loss(mut self) -> Self {
+        self.loss = None;
+        self
     }
 
     /// The view in which the same primary waits for exactly `synchronous` (V4). The primary must have
@@ -152,6 +192,7 @@ impl View {
             synchronous,
             alone: false,
             complete,
+            loss: self.loss,
         }
     }
 
@@ -165,6 +206,7 @@ impl View {
             synchronous: BTreeSet::new(),
             alone: true,
             complete: BTreeSet::from([self.primary.clone()]),
+            loss: self.loss,
         }
     }
 

@@ -252,6 +252,7 @@ impl TryFrom<&StandbyViewSpec> for View {
                 .iter()
                 .map(|text| node("complete", text))
                 .collect::<Result<_, _>>()?,
+            loss: None,
         })
     }
 }

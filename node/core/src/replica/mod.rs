@@ -349,7 +349,7 @@ impl Replica {
 
     // === views ===
 
-    fn on_view(&mut self, view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool) {
+    fn on_view(&mut self, mut view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool) {
         if view.cluster_id != self.cluster_id {
             self.raise_doubt(Doubt::ForeignView {
                 cluster_id: view.cluster_id,
@@ -369,6 +369,9 @@ impl Replica {
             return;
         }
         if view.epoch > known {
+            // What was given up stays given up, whoever tells the view.
+            let before = self.view.as_ref().and_then(|view| view.loss);
+            view.loss = view.loss.max(before);
             self.await_nodes.clear();
             self.storing = Some(view.clone());
             self.outputs.push(Output::StoreView(view.clone()));

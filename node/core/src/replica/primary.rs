@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entry::{Entry, Position};
+use crate::entry::{Entry, NewHistory, Position};
 use crate::ids::{Epoch, Index, Micros, NodeId};
 use crate::message::{Hello, Message, RejectReason};
 use crate::view::View;
@@ -126,9 +126,21 @@ impl Replica {
     /// Appends the entry that opens the epoch (V6).
     pub(super) fn open_epoch(&mut self) {
         let position = Position::new(self.epoch(), self.log.last().index.next());
+        // What was committed here stands in every history there was, so what any of them had beyond it
+        // is bounded by what may be lost.
+        let loss = self.view.as_ref().and_then(|view| view.loss);
+        let opening = match loss {
+            None => Entry::open(position),
+            Some(loss) => Entry::open_history(
+                position,
+                NewHistory {
+                    epoch: loss.epoch,
+                    beyond: loss.total.saturating_sub(self.commit.0),
+                },
+            ),
+        };
         self.log.append(position);
-        self.outputs
-            .push(Output::Append(vec![Entry::open(position)]));
+        self.outputs.push(Output::Append(vec![opening]));
         self.refresh_primary();
     }
 

@@ -11,9 +11,10 @@ mod stepping_down;
 mod views;
 
 use super::*;
-use crate::entry::Entry;
+use crate::entry::{Entry, NewHistory};
 use crate::ids::VolumeId;
 use crate::message::RejectReason;
+use crate::view::Loss;
 
 /// When every node starts, far from zero.
 const START_MS: u64 = 3_600_000;
@@ -48,6 +49,7 @@ pub fn paired(epoch: u64, primary: &str, synchronous: &[&str]) -> View {
         synchronous: ids(synchronous),
         alone: false,
         complete,
+        loss: None,
     }
 }
 

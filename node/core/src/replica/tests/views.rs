@@ -122,3 +122,49 @@ fn v2_a_primary_acts_on_nothing_while_a_higher_view_is_being_stored() {
     assert_eq!(node.replica.commit(), Index(2));
     assert_eq!(node.replica.read_lease(), Micros(0));
 }
+
+#[test]
+fn a_view_with_a_loss_opens_its_epoch_with_a_new_history() {
+    let mut node = found("c").log(&[(1, 1), (2, 2)]).applied(1).settled();
+    let view = paired(2, "a", &["b"]).promote_with_loss(id("c"), Index(9));
+    node.told(&view, &[], false);
+    let opening = Entry::open_history(
+        at(3, 3),
+        NewHistory {
+            epoch: Epoch(3),
+            beyond: 8,
+        },
+    );
+    assert!(
+        node.step(Input::ViewStored(Epoch(3)))
+            .contains(&Output::Append(vec![opening]))
+    );
+}
+
+#[test]
+fn what_was_given_up_stays_so_in_later_views_whoever_tells_them() {
+    let mut node = found("c").log(&[(1, 1)]).settled();
+    let view = paired(2, "a", &["b"]).promote_with_loss(id("c"), Index(9));
+    node.adopts(&view);
+    let forgets = paired(4, "c", &["d"]);
+    let remembers = View {
+        loss: view.loss,
+        ..forgets.clone()
+    };
+    assert_eq!(
+        node.told(&forgets, &[], false),
+        [Output::StoreView(remembers)]
+    );
+}
+
+#[test]
+fn losses_add_up() {
+    let view = paired(2, "a", &["b"]).promote_with_loss(id("c"), Index(9));
+    let view = view.go_alone().promote_with_loss(id("d"), Index(5));
+    let loss = Loss {
+        epoch: Epoch(5),
+        total: 14,
+    };
+    assert_eq!(view.loss, Some(loss));
+    assert_eq!(view.with_synchronous(ids(&["e"])).loss, Some(loss));
+}
