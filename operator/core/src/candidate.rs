@@ -19,22 +19,11 @@ pub struct CandidateVerdict {
     pub why: String,
 }
 
-/// The complete nodes that know of committed entries which the primary of `view` lacks (V11): its
-/// volume was rolled back, and whoever followed it since may have cut what was acknowledged. Only
-/// these are known to have everything then.
-pub fn doubters<'a>(
-    observation: &'a Observation,
-    view: &'a View,
-) -> impl Iterator<Item = &'a NodeReport> {
-    view.complete
-        .iter()
-        .filter(|node| **node != view.primary)
-        .filter_map(|node| observation.live(node))
-        .filter(|report| report.doubts_primary && report.epoch() == view.epoch)
-}
-
 /// Why a complete node that reports must not lead all the same.
 fn barred(observation: &Observation, view: &View, report: &NodeReport) -> Option<String> {
+    if observation.cluster.orders.fences(&report.node.name) {
+        return Some("it is fenced".into());
+    }
     if !report.doubt.is_empty() && !report.doubts_primary {
         return Some(format!("it refuses: {}", report.doubt));
     }
@@ -44,7 +33,7 @@ fn barred(observation: &Observation, view: &View, report: &NodeReport) -> Option
             report.epoch()
         ));
     }
-    let mut doubters = doubters(observation, view).peekable();
+    let mut doubters = judge::doubters(observation, view).peekable();
     if doubters.peek().is_some() && !doubters.any(|doubter| doubter.node == report.node) {
         return Some("it may have cut acknowledged writes after a primary that lacks them".into());
     }
@@ -53,7 +42,7 @@ fn barred(observation: &Observation, view: &View, report: &NodeReport) -> Option
 
 /// Nodes that could be promoted, the best first. `itself`: the old primary is one of them.
 pub(crate) fn promotable(observation: &Observation, view: &View, itself: bool) -> Vec<NodeId> {
-    let mut nodes: Vec<(u8, std::cmp::Reverse<_>, NodeId)> = view
+    let mut nodes: Vec<(u8, _, std::cmp::Reverse<_>, NodeId)> = view
         .complete
         .iter()
         .filter(|node| itself || **node != view.primary)
@@ -74,11 +63,12 @@ pub(crate) fn promotable(observation: &Observation, view: &View, itself: bool) -
                 (false, false, true) => 2,
                 (true, ..) => 3,
             };
-            Some((rank, std::cmp::Reverse(report.last), node.clone()))
+            let place = observation.place(&node.name);
+            Some((rank, place, std::cmp::Reverse(report.last), node.clone()))
         })
         .collect();
     nodes.sort();
-    nodes.into_iter().map(|(_, _, node)| node).collect()
+    nodes.into_iter().map(|(.., node)| node).collect()
 }
 
 /// The best of [`promotable`].

@@ -4,7 +4,8 @@ use standby_api::{Durability, FailoverMode};
 
 use crate::build::meta;
 use crate::detect::Thresholds;
-use crate::observe::{ClusterFacts, PromoteRequest};
+use crate::observe::ClusterFacts;
+use crate::orders::Orders;
 use crate::validate::ValidatedCluster;
 
 /// The names of the pods there should be, in order of their serials.
@@ -18,11 +19,7 @@ pub fn wanted(cluster: &ValidatedCluster) -> Vec<String> {
 
 /// What the planner needs of a cluster.
 #[must_use]
-pub fn cluster_facts(
-    cluster: &ValidatedCluster,
-    deleting: bool,
-    promote: Option<PromoteRequest>,
-) -> ClusterFacts {
+pub fn cluster_facts(cluster: &ValidatedCluster, deleting: bool, orders: Orders) -> ClusterFacts {
     ClusterFacts {
         name: cluster.name.clone(),
         namespace: cluster.namespace.clone(),
@@ -40,6 +37,7 @@ pub fn cluster_facts(
         },
         replace_after: cluster.replace_after,
         write_stuck: cluster.detection.stuck_writes,
-        promote,
+        orders,
+        policy: cluster.policy.clone(),
     }
 }

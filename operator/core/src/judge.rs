@@ -5,7 +5,6 @@ use std::fmt;
 
 use standby_core::{Micros, NodeId, View};
 
-use crate::candidate;
 use crate::observe::{
     LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
 };
@@ -34,6 +33,14 @@ pub enum FailureReason {
     Handover,
 }
 
+impl FailureReason {
+    /// Whether it rests on what others do not hear, or on time, and not on a fact about the process.
+    #[must_use]
+    pub fn is_suspicion(self) -> bool {
+        matches!(self, Self::Unreachable | Self::WritePathStuck)
+    }
+}
+
 impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
@@ -55,11 +62,6 @@ pub enum Primary {
         /// In words.
         why: String,
     },
-    /// In its role, but wants or ought to be relieved of it.
-    Leaving {
-        /// In words.
-        why: String,
-    },
     /// Stepped down within the epoch.
     SteppedDown {
         /// The synchronous nodes have everything.
@@ -74,6 +76,20 @@ pub enum Primary {
     },
 }
 
+/// The complete nodes that know of committed entries which the primary of `view` lacks (V11): its
+/// volume was rolled back, and whoever followed it since may have cut what was acknowledged. Only
+/// these are known to have everything then.
+pub fn doubters<'a>(
+    observation: &'a Observation,
+    view: &'a View,
+) -> impl Iterator<Item = &'a NodeReport> {
+    view.complete
+        .iter()
+        .filter(|node| **node != view.primary)
+        .filter_map(|node| observation.live(node))
+        .filter(|report| report.doubts_primary && report.epoch() == view.epoch)
+}
+
 fn failed(reason: FailureReason, why: impl Into<String>) -> Primary {
     Primary::Failed {
         reason,
@@ -85,7 +101,7 @@ fn failed(reason: FailureReason, why: impl Into<String>) -> Primary {
 #[must_use]
 pub fn primary(observation: &Observation, view: &View) -> Primary {
     let name = &view.primary.name;
-    if let Some(report) = candidate::doubters(observation, view).next() {
+    if let Some(report) = doubters(observation, view).next() {
         let why = format!("{} refuses {name}: {}", report.node.name, report.doubt);
         return failed(FailureReason::LacksCommitted, why);
     }
@@ -93,7 +109,7 @@ pub fn primary(observation: &Observation, view: &View) -> Primary {
         return failed(FailureReason::PodGone, format!("pod {name} does not exist"));
     };
     if let Some(report) = facts.live() {
-        return reporting_primary(observation, view, facts, report);
+        return reporting_primary(observation, view, report);
     }
     let Some(pod) = &facts.pod else {
         return failed(FailureReason::PodGone, format!("pod {name} does not exist"));
@@ -199,12 +215,7 @@ fn link_in_words(link: &PrimaryLink) -> String {
 }
 
 /// It reports. What does it say?
-fn reporting_primary(
-    observation: &Observation,
-    view: &View,
-    facts: &NodeFacts,
-    report: &NodeReport,
-) -> Primary {
+fn reporting_primary(observation: &Observation, view: &View, report: &NodeReport) -> Primary {
     let name = &view.primary.name;
     if report.node != view.primary {
         let why = format!(
@@ -246,7 +257,7 @@ fn reporting_primary(
     if let Some(why) = stuck(observation, view, report) {
         return failed(FailureReason::WritePathStuck, why);
     }
-    leaving(observation, facts, report).map_or(Primary::Fine, |why| Primary::Leaving { why })
+    Primary::Fine
 }
 
 /// Whether the primary itself says that its disk holds up the writes.
@@ -258,27 +269,6 @@ fn stuck(observation: &Observation, view: &View, report: &NodeReport) -> Option<
             "writes on {} have waited for its own disk for {} ms",
             report.node.name,
             stall.waiting.as_millis()
-        ));
-    }
-    None
-}
-
-/// Why a node that works ought to give up its role.
-fn leaving(observation: &Observation, facts: &NodeFacts, report: &NodeReport) -> Option<String> {
-    let name = &report.node.name;
-    if report.wants_handover {
-        return Some(format!("{name} is told to end and asks for a switchover"));
-    }
-    if let Some(why) = ending(observation, name, facts) {
-        return Some(why);
-    }
-    if let (Some(order), Some(view)) = (&observation.cluster.promote, observation.view())
-        && order.epoch == view.epoch
-        && view.synchronous.iter().any(|node| node.name == order.node)
-    {
-        return Some(format!(
-            "a person asked for {} in epoch {}",
-            order.node, order.epoch
         ));
     }
     None
@@ -361,14 +351,18 @@ pub fn synchronous(observation: &Observation, primary: &NodeReport, node: &NodeI
             why: format!("only the operator has lost {name}: {gone}"),
         };
     }
-    match ending(observation, name, facts) {
+    let fenced = || {
+        let fenced = observation.cluster.orders.fences(name);
+        fenced.then(|| format!("{name} is fenced"))
+    };
+    match ending(observation, name, facts).or_else(fenced) {
         Some(why) => Synchronous::Leaving { why },
         None => Synchronous::Fine,
     }
 }
 
 /// Why a node that works will not be there for long.
-fn ending(observation: &Observation, name: &str, facts: &NodeFacts) -> Option<String> {
+pub(crate) fn ending(observation: &Observation, name: &str, facts: &NodeFacts) -> Option<String> {
     let pod = facts.pod.as_ref();
     if pod.is_some_and(|pod| pod.deleting_since.is_some()) {
         return Some(format!("pod {name} is being deleted"));

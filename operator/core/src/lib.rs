@@ -2,6 +2,7 @@
 //!
 //! - [`observe`]: everything known about one cluster at one moment;
 //! - [`judge`]: what that says about the primary, the synchronous nodes and the candidates;
+//! - [`orders`], [`policy`]: what people order by annotations, and what they want of moves;
 //! - [`plan`]: what to do, and why; the state table of failover, establishing and switchover;
 //! - [`memory`]: what is remembered between two looks, none of it needed for safety;
 //! - [`status`]: what people see of it;
@@ -22,6 +23,8 @@ pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod observe;
+pub mod orders;
 pub mod plan;
+pub mod policy;
 pub mod status;
 pub mod validate;

@@ -25,6 +25,9 @@ pub const ALONE_AFTER_MS: u64 = 5_000;
 pub const AWAIT_NODES_MAX: usize = 3;
 /// A node that lags by more entries than this is not waited for while writes are going.
 pub const HEAL_LAG_ENTRIES_MAX: u64 = 10_000;
+/// The primary is moved to a better place only after the cluster has been healthy for so long, in
+/// milliseconds.
+pub const PREFERRED_AFTER_MS: u64 = 60_000;
 /// An awaited node that has not acknowledged for so long while writes wait breaks the promise, in
 /// milliseconds.
 pub const AWAITED_STALLED_MS: u64 = 1_500;

@@ -12,6 +12,9 @@ use crate::judge::FailureReason;
 use crate::limits;
 use crate::observe::{NodeReport, NodeRole, Observation};
 
+/// The most failovers on suspicion that are remembered: more than any limit counts.
+const SUSPICIONS_MAX: usize = 32;
+
 /// A process that was seen as primary: one run, in one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -95,6 +98,10 @@ pub struct Memory {
     pub followed: Option<Epoch>,
     /// The container of the last process that was seen as primary and has been followed by another.
     pub past_container: Option<String>,
+    /// Since when the cluster has been healthy in the current epoch.
+    pub healthy: Since,
+    /// When failovers on suspicion were recorded, the oldest first.
+    pub suspected: Vec<Micros>,
     /// Since when there has been a suspicion that changes nothing.
     pub suspicion: Since,
     /// Since when something has been wrong with the primary.
@@ -240,6 +247,14 @@ impl Memory {
                 .all(|holder| proven_stopped(holder, observation).is_some())
     }
 
+    /// How many failovers on suspicion were recorded within the time that the limit speaks of.
+    #[must_use]
+    pub fn suspicions(&self, observation: &Observation, now: Micros) -> usize {
+        let within = observation.cluster.policy.limit.within;
+        let recent = self.suspected.iter().filter(|at| now.since(**at) < within);
+        recent.count()
+    }
+
     /// A failover was decided: starts its clock, unless it is the one already running.
     pub fn failover_decided(&mut self, failover: Failover) {
         let running = self
@@ -259,6 +274,12 @@ impl Memory {
             && view.epoch == failover.from.next()
         {
             failover.new.clone_from(&view.primary.name);
+            if failover.recorded.is_none() && failover.reason.is_suspicion() {
+                self.suspected.push(now);
+                // More than the highest limit are never counted.
+                let surplus = self.suspected.len().saturating_sub(SUSPICIONS_MAX);
+                self.suspected.drain(..surplus);
+            }
             failover.recorded.get_or_insert(now);
         }
     }

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use standby_core::{ClusterId, Epoch, Index, Micros, NodeId, Position, View};
 
+use jiff::Timestamp;
+
 use crate::detect::{Loss, Thresholds};
+use crate::orders::Orders;
+use crate::policy::Policy;
 
 /// What the user asked for, as far as the planner needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,44 +43,10 @@ pub struct ClusterFacts {
     pub replace_after: Micros,
     /// Writes waiting for so long mean a stuck disk.
     pub write_stuck: Micros,
-    /// A person's order to promote a node.
-    pub promote: Option<PromoteRequest>,
-}
-
-/// The annotation `standby.dev/promote: <node>@<epoch>`: valid for exactly that epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PromoteRequest {
-    /// The pod to promote.
-    pub node: String,
-    /// The epoch in which the person decided: an order for another one is void.
-    pub epoch: Epoch,
-}
-
-/// Why an order to promote cannot be understood.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "annotation standby.dev/promote is {given:?}; it must be <pod>@<epoch>, for example db-2@17"
-)]
-pub struct ParsePromoteError {
-    given: String,
-}
-
-impl std::str::FromStr for PromoteRequest {
-    type Err = ParsePromoteError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || ParsePromoteError {
-            given: text.to_owned(),
-        };
-        let (node, epoch) = text.split_once('@').ok_or_else(error)?;
-        if node.is_empty() {
-            return Err(error());
-        }
-        Ok(Self {
-            node: node.to_owned(),
-            epoch: Epoch(epoch.parse().map_err(|_| error())?),
-        })
-    }
+    /// What people order by annotations.
+    pub orders: Orders,
+    /// What the specification says about moves.
+    pub policy: Policy,
 }
 
 /// The recorded view.
@@ -399,6 +369,8 @@ impl NodeFacts {
 pub struct Observation {
     /// What is wanted.
     pub cluster: ClusterFacts,
+    /// The wall clock, for maintenance windows alone.
+    pub wall: Timestamp,
     /// What is recorded.
     pub recorded: Recorded,
     /// Every node there is or should be, by pod name.
@@ -427,6 +399,14 @@ impl Observation {
         self.node(&node.name)?
             .live()
             .filter(|report| report.node == *node)
+    }
+
+    /// How good a pod's place is for the primary: the less, the better.
+    #[must_use]
+    pub fn place(&self, name: &str) -> (usize, usize) {
+        let pod = self.node(name).and_then(|facts| facts.pod.as_ref());
+        let zone = pod.and_then(|pod| pod.zone.as_deref());
+        self.cluster.policy.rank(name, zone)
     }
 
     /// Whether there should be such a pod.

@@ -16,6 +16,8 @@ use standby_api::{
 };
 use standby_core::{ClusterId, Micros};
 
+use crate::policy::{Limit, Policy, Window, WindowError};
+
 /// The smallest volume that holds a commit log and a store.
 const STORAGE_BYTES_MIN: u64 = 64 << 20;
 /// etcd's own default for its quota, and the most we choose by ourselves.
@@ -59,6 +61,8 @@ pub struct ValidatedCluster {
     pub detection: ValidatedDetection,
     /// A node whose host or volume is gone is replaced after so long.
     pub replace_after: Micros,
+    /// Where the primary should be, and when it may be moved.
+    pub policy: Policy,
     /// The volumes.
     pub storage: ValidatedStorage,
     /// CPU and memory of each node.
@@ -185,6 +189,14 @@ pub enum Invalid {
         /// What was given.
         given: i64,
     },
+    /// A maintenance window that cannot be understood.
+    #[error("spec.maintenance.windows[{at}].{problem}")]
+    Window {
+        /// Which, from 0.
+        at: usize,
+        /// What is wrong.
+        problem: WindowError,
+    },
     /// A key that is the operator's own.
     #[error(
         "{field}: {key:?} is set by the operator: choose a key outside standby.dev and app.kubernetes.io"
@@ -237,6 +249,7 @@ struct Checked {
     quota_backend_bytes: u64,
     detection: ValidatedDetection,
     replace_after: Micros,
+    policy: Policy,
 }
 
 fn assemble(
@@ -258,6 +271,7 @@ fn assemble(
         failover_mode: spec.failover.mode,
         detection: checked.detection,
         replace_after: checked.replace_after,
+        policy: checked.policy,
         storage: ValidatedStorage {
             size: spec.storage.size,
             size_bytes: checked.size_bytes,
@@ -321,6 +335,7 @@ impl Wrong {
         );
         self.resources(&spec.resources);
         let size_bytes = self.size(&spec.storage.size);
+        let policy = self.policy(&spec.failover, &spec.maintenance);
         let replace_after_ms = spec.failover.replace_after_ms;
         Checked {
             name,
@@ -340,6 +355,39 @@ impl Wrong {
                 1_000,
                 86_400_000,
             ),
+            policy,
+        }
+    }
+
+    fn policy(
+        &mut self,
+        failover: &standby_api::Failover,
+        maintenance: &standby_api::Maintenance,
+    ) -> Policy {
+        let limit = &failover.limit;
+        let count = self.range("spec.failover.limit.count", limit.count.into(), 1, 10);
+        let within = self.millis(
+            "spec.failover.limit.withinMs",
+            limit.within_ms,
+            1_000,
+            86_400_000,
+        );
+        let mut windows = Vec::new();
+        for (at, given) in maintenance.windows.iter().enumerate() {
+            let minutes = given.duration_minutes.into();
+            match Window::new(&given.schedule, &given.time_zone, minutes) {
+                Ok(window) => windows.push(window),
+                Err(problem) => self.0.push(Invalid::Window { at, problem }),
+            }
+        }
+        Policy {
+            zones: failover.preference.zones.clone(),
+            nodes: failover.preference.nodes.clone(),
+            limit: Limit {
+                count: usize::try_from(count).unwrap_or_default().max(1),
+                within,
+            },
+            windows,
         }
     }
 

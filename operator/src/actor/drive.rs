@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use kube::ResourceExt;
 use standby_api::StandbyCluster;
 use standby_core::{Epoch, Micros};
 use standby_operator_core::facts::cluster_facts;
 use standby_operator_core::observe::{Observation, Recorded};
+use standby_operator_core::orders::Orders;
 use standby_operator_core::plan::{Action, Phase, Plan, plan};
 use standby_operator_core::validate::ValidatedCluster;
 use tracing::info;
@@ -32,8 +34,8 @@ impl Actor {
     ) -> Observation {
         let now = self.context.clock.now();
         let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
-        let promote = object.and_then(|o| dereference::promote_request(o).ok().flatten());
-        let facts = cluster_facts(cluster, deleting, promote);
+        let orders = object.map(|o| Orders::read(o.annotations()));
+        let facts = cluster_facts(cluster, deleting, orders.unwrap_or_default());
         let mut nodes = dereference::nodes(
             &self.context,
             &self.key,
@@ -52,6 +54,7 @@ impl Actor {
         }
         Observation {
             cluster: facts,
+            wall: self.context.clock.moment().wall,
             recorded: self.recorded.clone(),
             nodes,
         }

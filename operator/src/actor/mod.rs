@@ -52,7 +52,7 @@ pub struct Actor {
     recorded: Recorded,
     looked: Option<Micros>,
     cluster: Option<Arc<ValidatedCluster>>,
-    /// What is wrong with the specification, or with an annotation, as people should read it.
+    /// What is wrong with the specification, as people should read it.
     complaint: Option<String>,
     uid: String,
     announced: Option<(Announced, Micros)>,
@@ -266,9 +266,7 @@ impl Actor {
         };
         match validate(object, &self.context.settings, adopted) {
             Ok(cluster) => {
-                self.complaint = dereference::promote_request(object)
-                    .err()
-                    .map(|e| e.to_string());
+                self.complaint = None;
                 if self.cluster.as_deref() != Some(&cluster) {
                     self.cluster = Some(Arc::new(cluster));
                 }

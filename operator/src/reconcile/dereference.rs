@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use standby_api::{StandbyCluster, names};
+use standby_api::names;
 use standby_core::{ClusterId, Micros};
 use standby_operator_core::build::{meta, pod::CONTAINER};
-use standby_operator_core::observe::{
-    ClaimFacts, Container, HostFacts, NodeFacts, PodFacts, PromoteRequest,
-};
+use standby_operator_core::observe::{ClaimFacts, Container, HostFacts, NodeFacts, PodFacts};
 
 use crate::context::{Context, Key};
 use crate::stores::host_ready;
@@ -61,17 +59,6 @@ pub fn adopted_id(context: &Context, key: &Key, uid: &str) -> Option<ClusterId> 
     } else {
         None
     }
-}
-
-/// The order to promote, if there is one; an error says what is wrong with it.
-pub fn promote_request(
-    cluster: &StandbyCluster,
-) -> Result<Option<PromoteRequest>, standby_operator_core::observe::ParsePromoteError> {
-    cluster
-        .annotations()
-        .get(names::ANNOTATION_PROMOTE)
-        .map(|text| text.parse())
-        .transpose()
 }
 
 /// Every node there is or should be, without streams.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use standby_core::{ClusterId, Epoch, Index, Micros, NodeId, Position, View};
 
 use crate::detect::{Loss, Thresholds};
@@ -14,6 +15,8 @@ use crate::observe::{
     ClaimFacts, ClusterFacts, Container, HostFacts, LinkState, NodeFacts, NodeReport, NodeRole,
     Observation, Peer, PodFacts, PrimaryLink, Recorded, Stream,
 };
+use crate::orders::Orders;
+use crate::policy::Policy;
 
 pub fn id(serial: u32) -> NodeId {
     NodeId::new(format!("db-{serial}"), format!("{serial:016x}"))
@@ -37,7 +40,8 @@ pub fn facts() -> ClusterFacts {
         thresholds: Thresholds::default(),
         replace_after: Micros::from_millis(60_000),
         write_stuck: Micros::from_millis(3_000),
-        promote: None,
+        orders: Orders::default(),
+        policy: Policy::default(),
     }
 }
 
@@ -165,12 +169,18 @@ pub fn observed(view: Option<View>) -> Observation {
     let recorded = view.map_or(Recorded::Absent, Recorded::View);
     Observation {
         cluster: facts(),
+        wall: Timestamp::UNIX_EPOCH,
         recorded,
         nodes,
     }
 }
 
 impl Observation {
+    /// A person sets one annotation, and no other.
+    pub fn order(&mut self, annotation: &str, value: &str) {
+        self.cluster.orders = Orders::read(&[(annotation.to_owned(), value.to_owned())].into());
+    }
+
     pub fn facts(&mut self, serial: u32) -> &mut NodeFacts {
         self.nodes
             .get_mut(&format!("db-{serial}"))

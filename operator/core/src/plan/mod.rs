@@ -3,6 +3,7 @@
 //!
 //! Nothing here talks to anybody or reads a clock.
 
+pub mod handover;
 mod nodes;
 mod situation;
 mod steps;
@@ -369,6 +370,9 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
     let doubted = failed
         || situation.stepped_down.is_some()
         || matches!(situation.phase, Phase::Suspected | Phase::HandingOver);
+    memory
+        .healthy
+        .note(situation.phase == Phase::Healthy, epoch, now);
     memory.primary_doubted.note(doubted, epoch, now);
     memory
         .suspicion

@@ -1,11 +1,29 @@
 //! Pods and claims: what is missing, what must be replaced, and what is left alone and why. A claim
 //! of a node that may hold the only copy of an acknowledged write is never deleted here.
 
-use standby_core::Micros;
+use standby_core::{Micros, View};
 
 use super::{Action, Phase, Plan, Situation};
 use crate::limits;
 use crate::observe::{HostFacts, NodeFacts, Observation, PodFacts};
+
+/// Why the primary's pod is the next to be replaced, once it is: its role is handed over first (V8).
+/// Every pod that can be replaced without that goes before.
+pub(super) fn primary_is_next(observation: &Observation, view: &View) -> Option<String> {
+    let name = &view.primary.name;
+    let restarts = |name: &str, facts: &NodeFacts| {
+        let pod = facts.pod.as_ref();
+        pod.is_some_and(|pod| observation.cluster.orders.restarts(name, &pod.uid))
+    };
+    let others = observation
+        .nodes
+        .iter()
+        .any(|(other, facts)| other != name && restarts(other, facts));
+    let it = observation
+        .node(name)
+        .is_some_and(|facts| restarts(name, facts));
+    (it && !others).then(|| format!("a restart of {name} is ordered"))
+}
 
 pub(super) fn plan(observation: &Observation, situation: &Situation, now: Micros, plan: &mut Plan) {
     if situation.phase == Phase::Deleting {

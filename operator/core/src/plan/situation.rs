@@ -2,7 +2,8 @@
 
 use standby_core::{Micros, NodeId, View};
 
-use super::{Phase, Recovery};
+use super::handover::{self, Cause, Move, Readiness};
+use super::{Phase, Recovery, steps};
 use crate::candidate;
 use crate::judge::{self, FailureReason, Primary, Synchronous};
 use crate::limits;
@@ -39,6 +40,10 @@ pub struct Situation {
     pub recover: Option<(View, Recovery)>,
     /// A suspicion that changes nothing, in words.
     pub suspicion: Option<String>,
+    /// The planned move that is wanted of the primary.
+    pub handover: Option<Move>,
+    /// The node that is made synchronous for it first.
+    pub prepare: Option<NodeId>,
 }
 
 impl Situation {
@@ -53,6 +58,8 @@ impl Situation {
             replace: Vec::new(),
             recover: None,
             suspicion: None,
+            handover: None,
+            prepare: None,
         }
     }
 }
@@ -245,35 +252,79 @@ fn asked(observation: &Observation, highest: &View) -> (Vec<String>, Vec<String>
 
 fn with_view(observation: &Observation, memory: &Memory, view: &View, now: Micros) -> Situation {
     match judge::primary(observation, view) {
-        Primary::Fine => in_role(observation, view, None),
+        Primary::Fine => fine(observation, memory, view, now),
         Primary::Adopting { why } => Situation::of(Phase::Adopting, why),
         Primary::Suspected { why } => Situation {
             suspicion: Some(why.clone()),
             ..Situation::of(Phase::Suspected, why)
         },
-        Primary::Leaving { why } => leaving(observation, view, why),
         Primary::SteppedDown { drained } => stepped_down(observation, memory, view, drained, now),
         Primary::Failed { reason, why } => failed(observation, view, Failure { reason, why }),
     }
 }
 
-/// The primary works, but ought to be relieved: only if a synchronous node can take over at once.
-fn leaving(observation: &Observation, view: &View, why: String) -> Situation {
+/// The primary works. Ought it to hand over its role, and can it?
+fn fine(observation: &Observation, memory: &Memory, view: &View, now: Micros) -> Situation {
     let Some(primary) = observation.live(&view.primary) else {
-        return Situation::of(Phase::Suspected, why);
+        return Situation::of(Phase::Adopting, "the primary has not reported");
     };
-    let ready = view
-        .synchronous
-        .iter()
-        .any(|node| judge::synchronous(observation, primary, node) == Synchronous::Fine);
-    if ready {
-        return Situation::of(Phase::HandingOver, why);
+    let mut situation = in_role(observation, view, primary);
+    let Some(wanted) = handover::wanted(observation, memory, view, now) else {
+        return situation;
+    };
+    let healthy = situation.phase == Phase::Healthy;
+    match handover::readiness(observation, view, primary, &wanted, healthy) {
+        Readiness::Now => Situation {
+            handover: Some(wanted.clone()),
+            ..Situation::of(Phase::HandingOver, wanted.why)
+        },
+        Readiness::Prepare(target) => Situation {
+            why: format!("{}; {} is made synchronous first", wanted.why, target.name),
+            phase: Phase::PreparingHandover,
+            handover: Some(wanted),
+            prepare: Some(target),
+            ..situation
+        },
+        Readiness::No(_) if gives_up(observation, view, primary, &wanted, &situation) => {
+            Situation {
+                handover: Some(wanted.clone()),
+                ..Situation::of(
+                    Phase::HandingOver,
+                    format!("{}, and nobody can take over: writes stop", wanted.why),
+                )
+            }
+        }
+        // A wish that can wait is told where it was expressed.
+        Readiness::No(_) if wanted.cause >= Cause::Ordered => Situation {
+            handover: Some(wanted),
+            ..situation
+        },
+        Readiness::No(why) => {
+            let note = format!("{}, but {why}", wanted.why);
+            situation.why = format!("{}; {note}", situation.why);
+            situation.suspicion = Some(note);
+            situation.handover = Some(wanted);
+            situation
+        }
     }
-    in_role(
-        observation,
-        view,
-        Some(format!("{why}, but no synchronous node can take over")),
-    )
+}
+
+/// A fenced primary gives up its role even if nobody can take over, unless somebody is about to be
+/// able to.
+fn gives_up(
+    observation: &Observation,
+    view: &View,
+    primary: &NodeReport,
+    wanted: &Move,
+    situation: &Situation,
+) -> bool {
+    wanted.cause == Cause::Fenced
+        && steps::targets(observation, situation, view, primary).is_empty()
+}
+
+/// The complete nodes beside the primary.
+fn others(view: &View) -> impl Iterator<Item = &NodeId> {
+    view.complete.iter().filter(|node| **node != view.primary)
 }
 
 /// It stepped down, for good within the epoch (V8): somebody has to be promoted.
@@ -287,20 +338,31 @@ fn stepped_down(
     let waited = memory.stepped_down.held(now);
     let overdue = waited >= Micros::from_millis(limits::DRAIN_MAX_MS);
     let name = &view.primary.name;
-    let why = if drained {
+    let successor = handover::successor(observation, memory, view, now);
+    // With no other left to wait for, the one that stepped down has everything itself.
+    let nobody_else = successor.as_ref() == Some(&view.primary)
+        && others(view).all(|node| {
+            let facts = observation.node(&node.name);
+            facts.is_none_or(|facts| judge::gone_for_operator(facts).is_some())
+        });
+    let why = if successor.is_none() {
+        format!("{name} stepped down, and nobody can take over")
+    } else if nobody_else {
+        format!("{name} stepped down, and nobody else can take over")
+    } else if drained {
         format!("{name} stepped down and the synchronous node has everything")
     } else {
         format!("{name} stepped down in epoch {} and drains", view.epoch)
     };
-    let promote = if drained || overdue {
-        candidate::best(observation, view, true)
+    let phase = if successor.is_none() {
+        Phase::GaveUp
     } else {
-        None
+        Phase::HandingOver
     };
     Situation {
-        promote,
+        promote: successor.filter(|_| drained || overdue || nobody_else),
         stepped_down: Some(drained),
-        ..Situation::of(Phase::HandingOver, why)
+        ..Situation::of(phase, why)
     }
 }
 
@@ -310,6 +372,7 @@ fn failed(observation: &Observation, view: &View, failure: Failure) -> Situation
     let itself = failure.reason == FailureReason::Restarted;
     let ordered = observation
         .cluster
+        .orders
         .promote
         .as_ref()
         .filter(|order| order.epoch == view.epoch)
@@ -364,12 +427,9 @@ fn best_itself(observation: &Observation, view: &View, itself: bool) -> Option<N
 }
 
 /// The primary is in its role. How are those it waits for?
-fn in_role(observation: &Observation, view: &View, note: Option<String>) -> Situation {
-    let Some(primary) = observation.live(&view.primary) else {
-        return Situation::of(Phase::Adopting, "the primary has not reported");
-    };
+fn in_role(observation: &Observation, view: &View, primary: &NodeReport) -> Situation {
     debug_assert_eq!(primary.role, NodeRole::Primary);
-    let mut situation = if !view.can_acknowledge() {
+    if !view.can_acknowledge() {
         Situation {
             missing_synchronous: true,
             ..Situation::of(
@@ -381,12 +441,7 @@ fn in_role(observation: &Observation, view: &View, note: Option<String>) -> Situ
         alone(observation, view, primary)
     } else {
         synchronous(observation, view, primary)
-    };
-    if let Some(note) = note {
-        situation.why = format!("{}; {note}", situation.why);
-        situation.suspicion = Some(note);
     }
-    situation
 }
 
 fn alone(observation: &Observation, view: &View, primary: &NodeReport) -> Situation {

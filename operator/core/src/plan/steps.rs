@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use standby_core::{Micros, NodeId, View};
 
-use super::{Action, Basis, Phase, Plan, Situation};
-use crate::candidate;
+use super::{Action, Basis, Phase, Plan, Situation, handover};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
@@ -124,7 +123,10 @@ fn step_with_view(
                 );
             }
         }
-        Phase::Establishing | Phase::ReplacingSynchronous | Phase::Alone
+        Phase::Establishing
+        | Phase::ReplacingSynchronous
+        | Phase::Alone
+        | Phase::PreparingHandover
             if establish(observation, memory, situation, view, now, plan) =>
         {
             return;
@@ -189,7 +191,7 @@ fn promote(observation: &Observation, situation: &Situation, view: &View, plan: 
         return;
     };
     let mut next = view.promote(target.clone());
-    let whole: BTreeSet<NodeId> = candidate::doubters(observation, view)
+    let whole: BTreeSet<NodeId> = judge::doubters(observation, view)
         .map(|report| report.node.clone())
         .collect();
     if whole.contains(target) {
@@ -306,7 +308,10 @@ fn renew(observation: &Observation, situation: &Situation, view: &View, plan: &m
 /// Whom the primary shall wait for.
 fn awaited(observation: &Observation, situation: &Situation, view: &View) -> BTreeSet<NodeId> {
     match situation.phase {
-        Phase::Establishing | Phase::ReplacingSynchronous | Phase::Alone => {
+        Phase::Establishing
+        | Phase::ReplacingSynchronous
+        | Phase::Alone
+        | Phase::PreparingHandover => {
             let Some(primary) = observation.live(&view.primary) else {
                 return BTreeSet::new();
             };
@@ -326,28 +331,22 @@ fn awaited(observation: &Observation, situation: &Situation, view: &View) -> BTr
 }
 
 /// The nodes that could become synchronous, the best first.
-fn targets(
+pub(super) fn targets(
     observation: &Observation,
     situation: &Situation,
     view: &View,
     primary: &NodeReport,
 ) -> Vec<NodeId> {
+    if let Some(target) = &situation.prepare {
+        return vec![target.clone()];
+    }
     // While writes go, a node is waited for only if it can keep up; while they wait, anybody helps.
     let hurry = situation.missing_synchronous;
     targets_by_report(observation, view, Some(primary))
         .into_iter()
         .filter(|node| !situation.replace.iter().any(|(old, _)| old == node))
-        .filter(|node| hurry || keeps_up(observation, primary, node))
+        .filter(|node| hurry || handover::keeps_up(observation, primary, node))
         .collect()
-}
-
-fn keeps_up(observation: &Observation, primary: &NodeReport, node: &NodeId) -> bool {
-    primary.peer(node).is_some_and(|peer| {
-        let lag = primary.commit.0.saturating_sub(peer.durable.0);
-        judge::peer_alive(observation, peer)
-            && !peer.in_snapshot
-            && lag <= limits::HEAL_LAG_ENTRIES_MAX
-    })
 }
 
 fn targets_by_report(
@@ -368,6 +367,7 @@ fn targets_by_report(
             && *node != view.primary
             && observation.wanted(name)
             && facts.stays()
+            && !observation.cluster.orders.fences(name)
             && report.doubt.is_empty()
             && !report.wants_handover
             && report.cluster_id == view.cluster_id;
@@ -384,6 +384,7 @@ fn targets_by_report(
             !view.complete.contains(node),
             // A standby in another zone survives what the primary does not.
             near,
+            observation.place(name),
             std::cmp::Reverse(durable),
         );
         nodes.push((rank, node.clone()));
@@ -410,7 +411,7 @@ fn announce(
 ) {
     if matches!(
         situation.phase,
-        Phase::FailoverBlocked | Phase::AwaitingPerson
+        Phase::FailoverBlocked | Phase::AwaitingPerson | Phase::GaveUp
     ) {
         let held = memory.primary_failed.held(now);
         let limit = Micros::from_millis(limits::BLOCKED_BEFORE_WITHDRAWN_MS);

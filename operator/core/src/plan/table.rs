@@ -30,8 +30,12 @@ pub enum Phase {
     ReplacingSynchronous,
     /// The primary waits in vain for a node it was promised: only a new epoch ends that.
     EndingPromise,
+    /// A planned move is wanted, and its target is being made synchronous first.
+    PreparingHandover,
     /// The primary is being relieved (V8).
     HandingOver,
+    /// The primary has stepped down because it is fenced, and nobody can take over.
+    GaveUp,
     /// Only the operator has lost the primary.
     Suspected,
     /// The primary has failed and a complete node is reachable: promoted now.
@@ -55,7 +59,7 @@ const WENT_ALONE: (&str, Phase) = (
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ViewUnknown,
         Self::AwaitingNodes,
         Self::FirstView,
@@ -67,7 +71,9 @@ impl Phase {
         Self::Alone,
         Self::ReplacingSynchronous,
         Self::EndingPromise,
+        Self::PreparingHandover,
         Self::HandingOver,
+        Self::GaveUp,
         Self::Suspected,
         Self::FailingOver,
         Self::FailoverBlocked,
@@ -111,15 +117,25 @@ impl Phase {
                 WENT_ALONE,
             ],
             Self::EndingPromise => &[("the same nodes are recorded anew", Self::Adopting)],
+            Self::PreparingHandover => &[
+                ("the target is complete and recorded", Self::Adopting),
+                ("the target does not keep up", Self::EndingPromise),
+                ("the move is wanted no more", Self::Healthy),
+            ],
             Self::HandingOver => &[
                 (
                     "it has drained, or the limit has passed: promoted",
                     Self::Adopting,
                 ),
+                ("nobody can take over after the step-down", Self::GaveUp),
                 (
                     "the synchronous node fails before the step-down",
                     Self::ReplacingSynchronous,
                 ),
+            ],
+            Self::GaveUp => &[
+                ("a complete node is reachable", Self::HandingOver),
+                ("a complete node is unfenced", Self::HandingOver),
             ],
             Self::Suspected => &[
                 ("the stream returns", Self::Healthy),
@@ -141,7 +157,7 @@ impl Phase {
     pub fn is_stalled(self) -> bool {
         matches!(
             self,
-            Self::RecoveryBlocked | Self::FailoverBlocked | Self::AwaitingPerson
+            Self::RecoveryBlocked | Self::FailoverBlocked | Self::AwaitingPerson | Self::GaveUp
         )
     }
 }
@@ -191,6 +207,8 @@ mod tests {
             Phase::AwaitingPerson,
             Phase::HandingOver,
             Phase::EndingPromise,
+            // A wish, which is not in the table either.
+            Phase::PreparingHandover,
         ]);
         for phase in Phase::ALL {
             reached.extend(phase.exits().iter().map(|(_, next)| *next));

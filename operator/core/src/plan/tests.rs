@@ -1,12 +1,13 @@
 //! Observation in, printed plan out: what the operator does, and the reasons people will read.
 
+use standby_api::names;
 use standby_core::{Epoch, Micros, View};
 
 use super::fixtures::{cluster_id, healthy_view, id, observed};
 use super::{Action, Phase, Plan, plan};
 use crate::memory::Memory;
 use crate::observe::{
-    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, PromoteRequest, Recorded, WriteStall,
+    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, Recorded, WriteStall,
 };
 
 const NOW: Micros = Micros::from_millis(100_000);
@@ -355,12 +356,11 @@ fn manual_mode_waits_for_a_person_and_takes_the_order_of_this_epoch_only() {
     observation.lose(1);
     observation.pod_of(1).container.ended = true;
     assert_eq!(planned(&observation).phase, Phase::AwaitingPerson);
-    let order = |text: &str| text.parse::<PromoteRequest>().ok();
     for void in ["db-2@1", "db-3@2"] {
-        observation.cluster.promote = order(void);
+        observation.order(names::ANNOTATION_PROMOTE, void);
         assert_eq!(planned(&observation).phase, Phase::AwaitingPerson, "{void}");
     }
-    observation.cluster.promote = order("db-2@2");
+    observation.order(names::ANNOTATION_PROMOTE, "db-2@2");
     assert_eq!(planned(&observation).phase, Phase::FailingOver);
 }
 

@@ -199,6 +199,7 @@ impl World {
             .map_or(Recorded::Absent, Recorded::View);
         Observation {
             cluster,
+            wall: jiff::Timestamp::UNIX_EPOCH,
             recorded,
             nodes,
         }

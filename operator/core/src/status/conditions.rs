@@ -5,7 +5,7 @@ use standby_api::{StandbyClusterStatus, names};
 use standby_core::Micros;
 
 use super::{Moment, TEXT_LENGTH_MAX, cut};
-use crate::candidate;
+use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
 use crate::observe::Observation;
@@ -133,7 +133,7 @@ fn safe(observation: &Observation, plan: &Plan) -> Said {
         // What is recorded is not what the nodes live by.
         return said("False", plan.phase, &plan.why);
     }
-    if candidate::doubters(observation, view).next().is_some() {
+    if judge::doubters(observation, view).next().is_some() {
         return said("False", "PrimaryLacksCommitted", &plan.why);
     }
     let others: Vec<&str> = plan
