@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result};
 use crate::parts::{Programs, cache_folder, hex, repository};
+use crate::plugin;
 use crate::progress::Progress;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -37,11 +38,22 @@ pub struct Image<'a> {
     pub user: &'a str,
 }
 
-/// The two images of the product, and the one that makes load, as archives below the cache folder.
+/// The two images of the product, and the one that makes load, as archives below the cache folder. The
+/// plugin for kubectl is compiled with them: it goes into no image.
 pub async fn build(progress: &Progress) -> Result<Vec<PathBuf>> {
-    let packages = ["standby-operator", "standby-node", "standby-e2e"];
+    let packages = [
+        "standby-operator",
+        "standby-node",
+        "standby-e2e",
+        "standby-kubectl",
+    ];
     let binaries = ["standby-operator", "standby-node", "standby-workload"];
-    compile(&packages, &binaries, progress).await?;
+    compile(
+        &packages,
+        &[&binaries[..], &[plugin::BINARY]].concat(),
+        progress,
+    )
+    .await?;
     let folder = cache_folder().join("images");
     std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
     binaries

@@ -15,6 +15,7 @@ pub mod images;
 pub mod kubernetes;
 pub mod limits;
 pub mod parts;
+pub mod plugin;
 pub mod product;
 pub mod progress;
 pub mod workload;

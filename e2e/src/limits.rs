@@ -16,6 +16,8 @@ pub const CONTAINERD_TIMEOUT: Duration = Duration::from_mins(1);
 pub const NAMESPACE_GONE_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long killed processes, and the cgroups they leave, may take to vanish.
 pub const GONE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one command of the plugin may take; with `--wait` it has a time of its own.
+pub const PLUGIN_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long one `StandbyCluster` may take to become Ready.
 pub const CLUSTER_READY_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a failover may take before a test gives up on it.
