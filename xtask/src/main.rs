@@ -32,6 +32,12 @@ enum Task {
     Bench(Rest),
     /// Write the custom resource definitions to `crds/`, or compare them.
     Crds(Rest),
+    /// Build the plugin for kubectl as one static binary, and say where it lies.
+    Plugin {
+        /// Copy it to this folder, which should be in PATH.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
     /// Run every test.
     Test(Test),
 }
@@ -75,6 +81,7 @@ fn run(task: Task) -> Result<()> {
         Task::Images(rest) => harness("images", &rest.arguments, false),
         Task::Bench(rest) => harness("bench", &rest.arguments, true),
         Task::Crds(rest) => harness("crds", &rest.arguments, false),
+        Task::Plugin { to } => plugin(to.as_deref()),
         Task::Test(test) => all_tests(&test),
     }
 }
@@ -99,6 +106,42 @@ fn harness(task: &str, arguments: &[String], on_hosts: bool) -> Result<()> {
     ];
     let rest = arguments.iter().map(String::as_str);
     cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+/// Builds the plugin for this machine's architecture.
+fn plugin(to: Option<&Path>) -> Result<()> {
+    const BINARY: &str = "kubectl-standby";
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let variable = target.to_uppercase().replace('-', "_");
+    // For the target only: build scripts and macros stay dynamic.
+    let flags = (
+        format!("CARGO_TARGET_{variable}_RUSTFLAGS"),
+        "-C target-feature=+crt-static",
+    );
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "standby-kubectl",
+        "--target",
+        &target,
+    ];
+    cargo_with(&build, &[(&flags.0, flags.1)])?;
+    let folder = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder));
+    let mut binary = folder.join(&target).join("release").join(BINARY);
+    if let Some(to) = to {
+        let copy = to.join(BINARY);
+        std::fs::copy(&binary, &copy)
+            .with_context(|| format!("cannot copy the plugin to {}", copy.display()))?;
+        binary = copy;
+    }
+    eprintln!(
+        "{}\nIn a folder of PATH kubectl finds it: `kubectl standby status`",
+        binary.display()
+    );
+    Ok(())
 }
 
 fn all_tests(test: &Test) -> Result<()> {
@@ -169,14 +212,24 @@ fn all_tests(test: &Test) -> Result<()> {
     }
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The folder of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .expect("xtask lies in the workspace");
+        .expect("xtask lies in the workspace")
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    cargo_with(arguments, &[])
+}
+
+/// Runs cargo with environment variables beside its own.
+fn cargo_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
     let status = Command::new(&cargo)
-        .current_dir(root)
+        .current_dir(root())
         .args(arguments)
+        .envs(variables.iter().copied())
         .status()
         .with_context(|| format!("cannot start {}", cargo.display()))?;
     if status.success() {
