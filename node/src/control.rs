@@ -198,7 +198,7 @@ impl Session {
             version: env!("CARGO_PKG_VERSION").into(),
             view_stored_ago_ms: status.view_stored_for.as_millis(),
             serving_ago_ms: status.serving_for.as_millis(),
-            doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
+            doubts_primary: status.doubt.as_ref().is_some_and(Doubt::is_about_view),
             wants_switchover_to: String::new(),
         }
     }

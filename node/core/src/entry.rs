@@ -87,6 +87,9 @@ pub struct NewHistory {
 }
 
 impl NewHistory {
+    /// The most entries that any history can have beyond another. Numbers that grow by it stay far
+    /// from the end of 63 bits, however often it happens.
+    pub const BEYOND_MAX: u64 = 1 << 56;
     const VERSION: u8 = 1;
     const BYTES: usize = 17;
 

@@ -36,6 +36,9 @@ pub enum RejectReason {
     ForeignCluster,
     /// The follower's log ends before what it once acknowledged (V11).
     RolledBack,
+    /// The follower knows of committed entries that the primary lacks, and their logs have nothing in
+    /// common.
+    LacksCommitted,
 }
 
 /// A message between two nodes.

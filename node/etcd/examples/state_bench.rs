@@ -28,6 +28,8 @@ impl EventSink for Listener {
         std::hint::black_box(revisions);
     }
 
+    fn jumped(&self, _: i64) {}
+
     fn restored(&self, _: i64) {}
 }
 

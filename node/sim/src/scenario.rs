@@ -178,3 +178,37 @@ pub fn the_volume_of_the_primary_is_put_back(seed: u64, mutant: Option<Mutant>) 
     script.promote(0, &[0, 1, 2], false);
     script.run(1_000);
 }
+
+/// A volume of a complete node is put back to an earlier state while it is down, and nobody's memory of
+/// what it acknowledged outlives that: whoever leads next must notice all the same (V11).
+fn put_back_while_it_is_down(seed: u64, mutant: Option<Mutant>, whose: usize, leads_next: usize) {
+    let mut script = Script::begin(seed, 3, &[], mutant);
+    let backup = script.world.nodes[whose].disk.durable.clone();
+    script.run(300);
+    script.world.checkpoint(leads_next, false);
+    script.run(50);
+    script.world.kill(0);
+    script.world.kill(whose);
+    let disk = &mut script.world.nodes[whose].disk;
+    disk.durable = backup;
+    disk.spoiled = true;
+    script.world.schedule(0, Event::Start(0));
+    script.world.schedule(0, Event::Start(whose));
+    script.run(20);
+    script.promote(leads_next, &[0, 1, 2], true);
+    script.run(1_000);
+    assert_eq!(
+        script.world.report.discards, 1,
+        "seed {seed}: V11: nobody noticed that n{whose} was put back"
+    );
+}
+
+/// The standby's volume is put back while the primary restarts.
+pub fn the_standby_is_put_back_while_the_primary_restarts(seed: u64, mutant: Option<Mutant>) {
+    put_back_while_it_is_down(seed, mutant, 1, 0);
+}
+
+/// The old primary's volume is put back while the standby takes over.
+pub fn the_old_primary_is_put_back_while_another_takes_over(seed: u64, mutant: Option<Mutant>) {
+    put_back_while_it_is_down(seed, mutant, 0, 1);
+}

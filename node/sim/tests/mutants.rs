@@ -1,5 +1,6 @@
 //! The simulation's teeth: each rule is broken on purpose, in every node, and some seed must notice.
-//! `GrantWhileStoring` alone is left to a test of the core (`v2_no_lease_is_granted_…`).
+//! `GrantWhileStoring` and `ConflictOverlooked` are left to tests of the core (`v2_no_lease_is_granted_…`,
+//! `v10_another_view_…`).
 //! A simulation that would let one of these pass proves nothing by passing itself.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -128,5 +129,21 @@ fn a_cut_of_what_is_committed_is_noticed() {
     assert_noticed_by(
         scenario::the_volume_of_the_primary_is_put_back,
         Mutant::CutCommitted,
+    );
+}
+
+#[test]
+fn a_standby_that_was_put_back_while_the_primary_restarted_is_noticed() {
+    assert_noticed_by(
+        scenario::the_standby_is_put_back_while_the_primary_restarts,
+        Mutant::CompleteTakenOnTrust,
+    );
+}
+
+#[test]
+fn an_old_primary_that_was_put_back_while_another_took_over_is_noticed() {
+    assert_noticed_by(
+        scenario::the_old_primary_is_put_back_while_another_takes_over,
+        Mutant::CompleteTakenOnTrust,
     );
 }

@@ -166,6 +166,7 @@ impl From<WirePosition> for Position {
 
 const REJECT_FOREIGN: u32 = 1;
 const REJECT_ROLLED_BACK: u32 = 2;
+const REJECT_LACKS_COMMITTED: u32 = 3;
 
 /// The bytes of a message.
 #[must_use]
@@ -204,6 +205,7 @@ pub fn encode(message: &Message) -> Bytes {
         Message::ViewIs(view) => WireKind::ViewIs(view.into()),
         Message::Reject(RejectReason::ForeignCluster) => WireKind::Reject(REJECT_FOREIGN),
         Message::Reject(RejectReason::RolledBack) => WireKind::Reject(REJECT_ROLLED_BACK),
+        Message::Reject(RejectReason::LacksCommitted) => WireKind::Reject(REJECT_LACKS_COMMITTED),
         Message::Append {
             epoch,
             previous,
@@ -293,6 +295,7 @@ pub fn decode(bytes: Bytes) -> Result<Packet, WireError> {
         WireKind::ViewIs(view) => Message::ViewIs(decode_view(view)?),
         WireKind::Reject(REJECT_FOREIGN) => Message::Reject(RejectReason::ForeignCluster),
         WireKind::Reject(REJECT_ROLLED_BACK) => Message::Reject(RejectReason::RolledBack),
+        WireKind::Reject(REJECT_LACKS_COMMITTED) => Message::Reject(RejectReason::LacksCommitted),
         WireKind::Reject(other) => {
             return Err(WireError::Content(format!(
                 "reject reason {other} is not known"

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use standby_control::v1;
-use standby_core::{ClusterId, NodeId, View};
+use standby_core::{ClusterId, Index, NodeId, View};
 
 pub use process::NodeProcess;
 pub use session::Session;
@@ -190,6 +190,16 @@ impl LoopbackCluster {
         self.view()?.check_successor(&next)?;
         self.view = Some(next);
         self.push_with(&[], stopped).await
+    }
+
+    /// Makes a node primary that may lack acknowledged writes up to `loses_up_to`, as if somebody had
+    /// consented to that.
+    pub async fn promote_with_loss(&mut self, at: usize, loses_up_to: u64) -> anyhow::Result<()> {
+        let node = self.id(at).await?;
+        let next = self.view()?.promote_with_loss(node, Index(loses_up_to));
+        next.check()?;
+        self.view = Some(next);
+        self.push_with(&[], true).await
     }
 
     /// Lets the primary wait for a node, and records it as synchronous once it has everything.

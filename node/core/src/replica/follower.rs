@@ -136,6 +136,9 @@ impl Replica {
             Message::Reject(RejectReason::ForeignCluster) => {
                 self.raise_doubt(Doubt::RejectedAsForeign);
             }
+            Message::Reject(RejectReason::LacksCommitted) => {
+                self.primary_lacks_committed(session, Index(0));
+            }
             Message::Reject(RejectReason::RolledBack) => {
                 self.raise_doubt(Doubt::RolledBack);
                 self.outputs.push(Output::Discard);
@@ -155,12 +158,7 @@ impl Replica {
             return;
         }
         if start.index < self.commit && !self.has(Fault::CutCommitted) {
-            // V6: what is committed is never cut. The primary lacks it: something was rolled back.
-            self.raise_doubt(Doubt::PrimaryLacksCommitted {
-                start: start.index,
-                commit: self.commit,
-            });
-            self.outputs.push(Output::Close(session));
+            self.primary_lacks_committed(session, start.index);
             return;
         }
         if self.log.position_at(start.index) != Some(start) {
@@ -181,6 +179,28 @@ impl Replica {
             follower.heard_at = now;
         }
         self.acknowledge();
+    }
+
+    /// V6: what is committed is never cut. The primary lacks it: something was rolled back. Or it was
+    /// given up by consent, and nobody will ever ask for it again: then this volume begins anew.
+    fn primary_lacks_committed(&mut self, session: SessionId, start: Index) {
+        let commit = self.commit;
+        if let Some(epoch) = self.given_up() {
+            self.raise_doubt(Doubt::GivenUp { epoch });
+            self.outputs.push(Output::Discard);
+        } else {
+            self.raise_doubt(Doubt::PrimaryLacksCommitted { start, commit });
+            self.outputs.push(Output::Close(session));
+        }
+    }
+
+    /// The epoch of the consent by which what this log holds was given up: it was all written before,
+    /// and this node is none of those that have everything since.
+    fn given_up(&self) -> Option<Epoch> {
+        let view = self.view.as_ref()?;
+        let loss = view.loss?;
+        let before = self.log.last().epoch < loss.epoch && !view.complete.contains(&self.node);
+        before.then_some(loss.epoch)
     }
 
     fn on_snapshot_follows(&mut self, epoch: Epoch) {
@@ -326,6 +346,9 @@ impl Replica {
         }
         follower.link = LinkState::Up;
         follower.told_commit = follower.told_commit.max(commit);
+        if self.is_conflicted() {
+            return;
+        }
         if !overlooked {
             self.note_grant();
         }
@@ -345,7 +368,7 @@ impl Replica {
         let (Role::Follower(follower), Some(session)) = (&self.role, self.connected) else {
             return;
         };
-        if follower.matched && self.storing.is_none() {
+        if follower.matched && self.storing.is_none() && !self.is_conflicted() {
             if !self.has(Fault::AcknowledgementGrantsNothing) {
                 self.note_grant();
             }
@@ -360,7 +383,7 @@ impl Replica {
             return;
         };
         let commit = follower.told_commit.min(self.log.durable());
-        if follower.matched && commit > self.commit {
+        if follower.matched && commit > self.commit && !self.is_conflicted() {
             self.commit = commit;
             self.outputs.push(Output::Commit(commit));
         }

@@ -64,6 +64,9 @@ impl Default for Timing {
     }
 }
 
+/// A view of another cluster that was told once is no news any more after this time.
+const FOREIGN_VIEW_FORGIVEN_AFTER: Micros = Micros::from_millis(30_000);
+
 /// What a node finds on its volume when its process starts.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -222,6 +225,10 @@ pub struct Replica {
     /// What each node had acknowledged and was committed (V11).
     acknowledged: BTreeMap<NodeId, Position>,
     doubt: Option<Doubt>,
+    /// When the doubt was last raised.
+    doubted_at: Micros,
+    /// The last epoch of which two different views were told (V10).
+    conflict: Option<Epoch>,
     role: Role,
     outputs: Vec<Output>,
     /// A rule that is broken on purpose.
@@ -253,6 +260,8 @@ impl Replica {
             restoring: false,
             acknowledged: BTreeMap::new(),
             doubt: start.doubt,
+            doubted_at: now,
+            conflict: None,
             role: Role::Idle,
             outputs: Vec::new(),
             #[cfg(feature = "mutants")]
@@ -365,7 +374,12 @@ impl Replica {
             .as_ref()
             .or(self.view.as_ref())
             .map_or(Epoch(0), |v| v.epoch);
+        self.forgive_foreigner();
         if view.epoch < known {
+            return;
+        }
+        if view.epoch == known && self.contradicts(&view) {
+            self.conflict = Some(known);
             return;
         }
         if view.epoch > known {
@@ -447,12 +461,43 @@ impl Replica {
         !self.has(Fault::DamagedMayLead) && self.doubt.as_ref().is_some_and(Doubt::bars_primacy)
     }
 
+    /// Whether `view` is another one of the epoch that is stored, or being stored. What was given up
+    /// may be told later than the view: it is not looked at.
+    fn contradicts(&self, view: &View) -> bool {
+        let known = self.storing.as_ref().or(self.view.as_ref());
+        let same = |known: &View| known.clone().without_loss() == view.clone().without_loss();
+        known.is_some_and(|known| !same(known)) && !self.has(Fault::ConflictOverlooked)
+    }
+
+    /// Whether two different views of the stored epoch were told (V10): then nothing is acknowledged,
+    /// committed or granted in it. A later view ends that.
+    fn is_conflicted(&self) -> bool {
+        self.conflict.is_some() && self.conflict == self.view.as_ref().map(|view| view.epoch)
+    }
+
+    /// The gravest doubt there is.
+    fn reported_doubt(&self) -> Option<Doubt> {
+        let conflict = self.conflict.filter(|_| self.is_conflicted());
+        let conflict = conflict.map(|epoch| Doubt::ConflictingView { epoch });
+        let barring = self.doubt.clone().filter(Doubt::bars_primacy);
+        barring.or(conflict).or_else(|| self.doubt.clone())
+    }
+
+    /// Its own cluster's view was told, or nobody came with another one for long: whoever did was
+    /// mistaken.
+    fn forgive_foreigner(&mut self) {
+        if matches!(self.doubt, Some(Doubt::ForeignView { .. })) {
+            self.doubt = None;
+        }
+    }
+
     /// Takes up a doubt. One that bars primacy is never covered by a lesser one: it ends only with the
     /// volume.
     fn raise_doubt(&mut self, doubt: Doubt) {
         let stands = self.doubt.as_ref().is_some_and(Doubt::bars_primacy);
         if !stands {
             self.doubt = Some(doubt);
+            self.doubted_at = self.now;
         }
     }
 
@@ -525,6 +570,9 @@ impl Replica {
     }
 
     fn on_time(&mut self) {
+        if self.now.since(self.doubted_at) >= FOREIGN_VIEW_FORGIVEN_AFTER {
+            self.forgive_foreigner();
+        }
         match &self.role {
             Role::Primary(_) => self.primary_time(),
             Role::Follower(_) => self.follower_time(),

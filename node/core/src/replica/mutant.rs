@@ -39,12 +39,16 @@ pub enum Mutant {
     AcknowledgedForgotten,
     /// V11: a damaged node may lead.
     DamagedMayLead,
+    /// V11: of a node that is complete, only what this run saw acknowledged is remembered.
+    CompleteTakenOnTrust,
+    /// V10: another view of the stored epoch is passed over.
+    ConflictOverlooked,
 }
 
 impl Mutant {
     /// Every deliberate fault.
     #[cfg(feature = "mutants")]
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::AppendOfLowerEpoch,
         Self::ServeBeforeLeaseIsOver,
         Self::AcknowledgeOnOwnDisk,
@@ -60,6 +64,8 @@ impl Mutant {
         Self::AcknowledgementGrantsNothing,
         Self::AcknowledgedForgotten,
         Self::DamagedMayLead,
+        Self::CompleteTakenOnTrust,
+        Self::ConflictOverlooked,
     ];
 }
 

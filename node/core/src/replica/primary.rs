@@ -135,7 +135,10 @@ impl Replica {
                 position,
                 NewHistory {
                     epoch: loss.epoch,
-                    beyond: loss.total.saturating_sub(self.commit.0),
+                    beyond: loss
+                        .total
+                        .saturating_sub(self.commit.0)
+                        .min(NewHistory::BEYOND_MAX),
                 },
             ),
         };
@@ -241,7 +244,9 @@ impl Replica {
             return;
         }
         if start.is_none() && self.commit < hello.commit {
-            // A snapshot of this node's state would take the follower back; it asks again.
+            // A snapshot of this node's state would take the follower back. Had this node all that is
+            // committed, the logs would have something in common.
+            self.reject(session, RejectReason::LacksCommitted);
             return;
         }
         let attempt = hello.attempt;
@@ -291,14 +296,25 @@ impl Replica {
         self.extend_limits();
     }
 
-    /// Whether the follower's log lacks what it once acknowledged (V11). The entry is looked for by
+    /// Whether the follower's log lacks what it must have acknowledged (V11). The entry is looked for by
     /// epoch too: another tail may be as long.
     fn lost_acknowledged(&self, hello: &Hello) -> bool {
-        let Some(acknowledged) = self.acknowledged.get(&hello.node) else {
-            return false;
+        let lacks = |position: Position| {
+            let released = hello.log.base.index > position.index;
+            !released && hello.log.epoch_at(position.index) != Some(position.epoch)
         };
-        let released = hello.log.base.index > acknowledged.index;
-        !released && hello.log.epoch_at(acknowledged.index) != Some(acknowledged.epoch)
+        let seen = self.acknowledged.get(&hello.node).copied();
+        // What this run saw is not all: a complete node has every acknowledged write, in whichever
+        // epoch, so everything that is known here to be committed was acknowledged by it. That is
+        // known after a restart, and by whoever else was promoted, and nobody has to store it.
+        let complete = self
+            .view
+            .as_ref()
+            .is_some_and(|view| view.complete.contains(&hello.node))
+            && !self.has(Fault::CompleteTakenOnTrust)
+            && !self.has(Fault::AcknowledgedForgotten);
+        let committed = self.log.position_at(self.commit).filter(|_| complete);
+        seen.is_some_and(lacks) || committed.is_some_and(lacks)
     }
 
     fn remember_rolled_back(&mut self, node: &NodeId) {
@@ -327,11 +343,13 @@ impl Replica {
         let Some(peer) = primary.peers.get_mut(&session) else {
             return;
         };
-        assert!(
-            durable <= last,
-            "{} acknowledged {durable} in epoch {epoch}, which was never written (last {last})",
-            peer.node
-        );
+        if durable > last {
+            // Nothing was written there in this epoch: whoever says so is not believed in anything.
+            primary.peers.remove(&session);
+            self.outputs.push(Output::StopStream(session));
+            self.outputs.push(Output::Close(session));
+            return;
+        }
         peer.heard_at = now;
         peer.durable = peer.durable.max(durable);
     }
@@ -344,7 +362,7 @@ impl Replica {
         durable: Index,
     ) {
         self.on_ack(session, epoch, durable);
-        if epoch != self.epoch() || self.storing.is_some() {
+        if epoch != self.epoch() || self.storing.is_some() || self.is_conflicted() {
             return;
         }
         let lease = self.timing.lease;
@@ -367,12 +385,13 @@ impl Replica {
         let by_itself = self.has(Fault::AcknowledgeOnOwnDisk);
         let bare_too = self.has(Fault::CommitInBareView);
         let remembers = !self.has(Fault::AcknowledgedForgotten);
+        let conflicted = self.is_conflicted();
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
         let Some(view) = &self.view else { return };
         // The gates: a view that can acknowledge, none on its way, and V5 for a new primary.
-        let may = view.can_acknowledge() || bare_too;
+        let may = (view.can_acknowledge() || bare_too) && !conflicted;
         if self.storing.is_some() || !may || self.now < primary.serve_after {
             return;
         }
@@ -466,6 +485,7 @@ impl Replica {
         };
         if primary.stepped_down
             || self.storing.is_some()
+            || self.is_conflicted()
             || !view.can_acknowledge()
             || primary.serving_since.is_none()
         {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::detect::{Detector, Thresholds};
 use crate::entry::Position;
-use crate::ids::{ClusterId, Index, Micros, NodeId};
+use crate::ids::{ClusterId, Epoch, Index, Micros, NodeId};
 use crate::view::View;
 
 use super::{Replica, Role, SessionId};
@@ -45,6 +45,17 @@ pub enum Doubt {
         /// What is committed.
         commit: Index,
     },
+    /// It holds committed entries of a history that was given up by consent.
+    GivenUp {
+        /// The epoch of the view with the consent.
+        epoch: Epoch,
+    },
+    /// Two different views of one epoch have reached it (V10). It acknowledges and grants nothing in
+    /// that epoch.
+    ConflictingView {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// Its log is damaged below what was known to be durable.
     DamagedLog {
         /// What recovery found.
@@ -57,11 +68,22 @@ impl Doubt {
     #[must_use]
     pub fn bars_primacy(&self) -> bool {
         match self {
-            Self::RolledBack | Self::DamagedLog { .. } => true,
+            Self::RolledBack | Self::GivenUp { .. } | Self::DamagedLog { .. } => true,
             Self::ForeignView { .. }
             | Self::RejectedAsForeign
-            | Self::PrimaryLacksCommitted { .. } => false,
+            | Self::PrimaryLacksCommitted { .. }
+            | Self::ConflictingView { .. } => false,
         }
+    }
+
+    /// Whether it is about the view or its primary, while the node itself has everything it ever
+    /// acknowledged, and may lead in a later view.
+    #[must_use]
+    pub fn is_about_view(&self) -> bool {
+        matches!(
+            self,
+            Self::PrimaryLacksCommitted { .. } | Self::ConflictingView { .. }
+        )
     }
 }
 
@@ -76,10 +98,27 @@ impl fmt::Display for Doubt {
                 "the log ends before what this volume once acknowledged: it was rolled back, cloned \
                  or restored (V11)",
             ),
+            Self::PrimaryLacksCommitted {
+                start: Index(0),
+                commit,
+            } => write!(
+                f,
+                "the primary's log has nothing in common with this one and ends before the committed \
+                 {commit}: the primary's volume was rolled back (V6, V11)"
+            ),
             Self::PrimaryLacksCommitted { start, commit } => write!(
                 f,
                 "the primary's log parts from this one at {start}, before the committed {commit}: \
                  the primary's volume was rolled back (V6, V11)"
+            ),
+            Self::GivenUp { epoch } => write!(
+                f,
+                "this volume holds committed writes that were given up by consent in epoch {epoch}"
+            ),
+            Self::ConflictingView { epoch } => write!(
+                f,
+                "two different views of epoch {epoch} were told: the view object was restored or \
+                 tampered with (V10)"
             ),
             Self::DamagedLog { what } => write!(f, "the commit log is damaged: {what}"),
         }
@@ -214,11 +253,12 @@ impl Replica {
             peers: Vec::new(),
             primary_link: None,
             write_stall: None,
-            doubt: self.doubt.clone(),
+            doubt: self.reported_doubt(),
         };
         match &self.role {
             Role::Primary(primary) => {
-                let can = self.view.as_ref().is_some_and(View::can_acknowledge);
+                let can =
+                    self.view.as_ref().is_some_and(View::can_acknowledge) && !self.is_conflicted();
                 let since = primary
                     .serving_since
                     .filter(|_| can && !primary.stepped_down);

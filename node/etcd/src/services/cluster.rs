@@ -4,7 +4,7 @@ use standby_core::NodeId;
 use standby_interface::{MemberInfo, Replication};
 use tonic::{Request, Response, Status};
 
-use super::node::{Node, hash, member_id, not_offered};
+use super::node::{Node, hash, not_offered};
 use crate::pb::etcdserverpb::cluster_server::Cluster;
 use crate::pb::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
@@ -35,7 +35,7 @@ impl<R: Replication<Outcome>> ClusterService<R> {
 
 /// The primary is the one full member, with the address that follows the primary, so that clients
 /// which take their endpoints from this list stay with it. All others are learners.
-fn member(info: MemberInfo) -> Member {
+fn member<R: Replication<Outcome>>(node: &Node<R>, info: MemberInfo) -> Member {
     let MemberInfo {
         name,
         volume,
@@ -44,7 +44,7 @@ fn member(info: MemberInfo) -> Member {
         client_url,
     } = info;
     let id = match volume {
-        Some(volume) => member_id(&NodeId {
+        Some(volume) => node.member_id_of(&NodeId {
             name: name.clone(),
             volume,
         }),
@@ -80,7 +80,10 @@ impl<R: Replication<Outcome>> Cluster for ClusterService<R> {
             self.node.barrier().await?;
         }
         let members = self.node.replication().status().members;
-        let members = members.into_iter().map(member).collect();
+        let members = members
+            .into_iter()
+            .map(|info| member(&self.node, info))
+            .collect();
         let header = Some(self.node.current_header());
         Ok(Response::new(MemberListResponse { header, members }))
     }

@@ -7,7 +7,7 @@ use futures::Stream;
 use standby_interface::{Replication, Role};
 use tonic::{Request, Response, Status};
 
-use super::node::{Node, member_id, not_offered};
+use super::node::{Node, not_offered};
 use crate::error::EtcdError;
 use crate::http::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 use crate::pb::etcdserverpb::maintenance_server::Maintenance;
@@ -62,7 +62,7 @@ impl<R: Replication<Outcome>> Maintenance for MaintenanceService<R> {
             .primary
             .as_ref()
             .filter(|_| role.primary_alive)
-            .map_or(0, member_id);
+            .map_or(0, |primary| self.node.member_id_of(primary));
         let mut errors = Vec::new();
         if leader == 0 {
             errors.push(EtcdError::NoLeader.to_string());

@@ -82,16 +82,25 @@ impl<R> Clone for Node<R> {
     }
 }
 
-/// The number clients know a node by. Stable, never 0.
+/// The number clients know a node by, as long as nothing was given up. Stable, never 0.
 #[must_use]
 pub fn member_id(node: &NodeId) -> u64 {
     hash(&[node.name.as_bytes(), b"/", node.volume.0.as_bytes()])
 }
 
-/// The number clients know a cluster by. Stable, never 0.
+/// The number clients know a cluster by, as long as nothing was given up. Stable, never 0.
 #[must_use]
 pub fn cluster_number(cluster: &ClusterId) -> u64 {
     hash(&[cluster.0.as_bytes()])
+}
+
+/// A number in the history that is named by `history`: another one after acknowledged writes were given
+/// up, so that clients can see it.
+fn in_history(number: u64, history: u64) -> u64 {
+    if history == 0 {
+        return number;
+    }
+    hash(&[&number.to_le_bytes(), &history.to_le_bytes()])
 }
 
 /// FNV-1a with 64 bits: the same in every version, and there is nobody to collide on purpose with.
@@ -152,7 +161,12 @@ impl<R: Replication<Outcome>> Node<R> {
 
     /// The number clients know this node by.
     pub fn member_id(&self) -> u64 {
-        self.shared.member_id
+        in_history(self.shared.member_id, self.shared.view.history())
+    }
+
+    /// The number clients know `node` by.
+    pub fn member_id_of(&self, node: &NodeId) -> u64 {
+        in_history(member_id(node), self.shared.view.history())
     }
 
     /// The space quota in bytes, if there is one.
@@ -172,8 +186,8 @@ impl<R: Replication<Outcome>> Node<R> {
     /// A header with `revision`.
     pub fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {
-            cluster_id: self.shared.cluster_id,
-            member_id: self.shared.member_id,
+            cluster_id: in_history(self.shared.cluster_id, self.shared.view.history()),
+            member_id: self.member_id(),
             revision,
             raft_term: self.epoch().0,
         }

@@ -1,6 +1,8 @@
 //! Applying: a group of entries becomes one batch of the engine, with the position of the last one.
 
-use standby_core::{Entry, EntryKind};
+use std::sync::atomic::Ordering;
+
+use standby_core::{Entry, EntryKind, NewHistory};
 use standby_interface::MachineError;
 
 use super::core::{Core, Sweep};
@@ -77,7 +79,10 @@ impl EtcdState {
             self.applied
         );
         let outcome = match entry.kind {
-            EntryKind::Open => Outcome::Opened,
+            EntryKind::Open => {
+                self.begin_history(entry, group)?;
+                Outcome::Opened
+            }
             EntryKind::Data => {
                 let command = command::decode(entry.payload.clone())
                     .map_err(|error| incomprehensible(position, error.to_string()))?;
@@ -87,6 +92,37 @@ impl EtcdState {
         };
         self.applied = position;
         Ok(outcome)
+    }
+
+    /// What etcd does with a store that was restored from a backup, with the same means: the revision
+    /// jumps above every one that a client may have seen in a history that was given up, so that none
+    /// is given twice, and all below is compacted, so that no watch or read goes on as if nothing had
+    /// happened.
+    fn begin_history(&mut self, entry: &Entry, group: &mut Group) -> Result<(), MachineError> {
+        let Some(history) = new_history(entry)? else {
+            return Ok(());
+        };
+        if history.epoch.0 <= self.shared.history.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // An entry adds one revision at most. One more, so that what is read at the jump itself, and
+        // watched from behind it, can only be of the new history.
+        let jump = i64::try_from(history.beyond).ok();
+        let jumped = jump.and_then(|jump| self.head.revision.checked_add(jump)?.checked_add(1));
+        let revision = jumped.ok_or_else(|| {
+            let what = format!("a jump by {} is too far", history.beyond);
+            incomprehensible(entry.position, what)
+        })?;
+        self.head = Head {
+            revision,
+            compacted: revision,
+        };
+        let epoch = i64::try_from(history.epoch.0)
+            .map_err(|_| incomprehensible(entry.position, "an epoch beyond 63 bits"))?;
+        let number = records::encode_number(epoch);
+        group.batch.put(records::META_HISTORY, number);
+        group.history = Some(history.epoch.0);
+        Ok(())
     }
 
     /// Runs one command. An error is the storage's; what a client is refused is an outcome.
@@ -152,6 +188,16 @@ impl EtcdState {
             group.batch.remove(records::record_key(rev));
         }
     }
+}
+
+/// What an entry that opens an epoch says of a new history.
+pub(super) fn new_history(entry: &Entry) -> Result<Option<NewHistory>, MachineError> {
+    if entry.kind != EntryKind::Open || entry.payload.is_empty() {
+        return Ok(None);
+    }
+    let history = NewHistory::decode(&entry.payload);
+    let unknown = || incomprehensible(entry.position, "what opens the epoch: it is newer");
+    history.map(Some).ok_or_else(unknown)
 }
 
 impl Head {

@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub engine: Arc<dyn Engine>,
     /// Bytes on disk as of the last look.
     pub disk_bytes: AtomicU64,
+    /// The epoch that the history is named by; 0 while nothing was ever given up.
+    pub history: AtomicU64,
 }
 
 impl Shared {

@@ -10,6 +10,10 @@ pub trait EventSink: Send + Sync + 'static {
     /// key's version before their *revision*, where there was one.
     fn applied(&self, revisions: &[RevisionEvents]);
 
+    /// Acknowledged writes were given up: nothing has a revision between the last one told and
+    /// `revision`, and all below `revision` is compacted.
+    fn jumped(&self, revision: i64);
+
     /// The whole state was replaced by a snapshot that ends at `revision`. What lies between the last
     /// revision told and this one is to be read from history.
     fn restored(&self, revision: i64);
@@ -18,6 +22,10 @@ pub trait EventSink: Send + Sync + 'static {
 impl EventSink for WatchHub {
     fn applied(&self, revisions: &[RevisionEvents]) {
         Self::applied(self, revisions);
+    }
+
+    fn jumped(&self, revision: i64) {
+        Self::jumped(self, revision);
     }
 
     fn restored(&self, revision: i64) {

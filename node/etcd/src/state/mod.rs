@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use standby_core::{Entry, Position};
+use standby_core::{Entry, EntryKind, Position};
 use standby_interface::{MachineError, SnapshotSource, StateMachine};
 use standby_store::engine::{Engine, EngineError};
 
@@ -84,10 +84,12 @@ impl EtcdState {
         let (core, head) = open::load(&*engine)?;
         let applied = core.applied;
         let disk_bytes = AtomicU64::new(engine.disk_bytes());
+        let history = AtomicU64::new(open::history(&*engine)?);
         let shared = Arc::new(Shared {
             core: RwLock::new(core),
             engine,
             disk_bytes,
+            history,
         });
         Ok(Self {
             shared,
@@ -119,11 +121,32 @@ impl EtcdState {
             core.applied = self.applied;
             core.recent.trim();
         }
+        if let Some(history) = group.history {
+            self.shared.history.store(history, Ordering::Relaxed);
+        }
         if let (Some(sink), Some(events)) = (&self.sink, group.events)
             && !events.is_empty()
         {
             sink.applied(&events);
         }
+        if let (Some(sink), Some(_)) = (&self.sink, group.history) {
+            sink.jumped(self.head.revision);
+        }
+    }
+
+    /// Applies a run of entries, and makes them readable.
+    fn apply_run(
+        &mut self,
+        entries: &[Entry],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), MachineError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (more, group) = self.apply_group(entries)?;
+        outcomes.extend(more);
+        self.publish(group);
+        Ok(())
     }
 
     fn look_at_disk(&self) {
@@ -137,8 +160,18 @@ impl StateMachine for EtcdState {
     type Outcome = Outcome;
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Outcome>, MachineError> {
-        let (outcomes, group) = self.apply_group(entries)?;
-        self.publish(group);
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        // What begins a new history goes by itself: watchers must hear of it after all that lies
+        // before and ahead of all that lies behind.
+        while let Some(at) = rest.iter().position(says_history) {
+            let (before, from) = rest.split_at(at);
+            let (opening, after) = from.split_at(1);
+            self.apply_run(before, &mut outcomes)?;
+            self.apply_run(opening, &mut outcomes)?;
+            rest = after;
+        }
+        self.apply_run(rest, &mut outcomes)?;
         self.groups = self.groups.wrapping_add(1);
         if self
             .groups
@@ -197,6 +230,8 @@ impl StateMachine for EtcdState {
         self.applied = core.applied;
         self.head = head;
         *self.shared.core.write() = core;
+        let history = open::history(&*self.shared.engine)?;
+        self.shared.history.store(history, Ordering::Relaxed);
         self.look_at_disk();
         if let Some(sink) = &self.sink {
             sink.restored(head.revision);
@@ -207,6 +242,10 @@ impl StateMachine for EtcdState {
     fn disk_bytes(&self) -> u64 {
         self.shared.engine.disk_bytes()
     }
+}
+
+fn says_history(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Open && !entry.payload.is_empty()
 }
 
 fn storage(error: EngineError) -> MachineError {

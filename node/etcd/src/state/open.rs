@@ -63,6 +63,12 @@ pub(super) fn load(engine: &dyn Engine) -> Result<(Core, Head), MachineError> {
     Ok((core, head))
 }
 
+/// The epoch that the history in `engine` is named by.
+pub(super) fn history(engine: &dyn Engine) -> Result<u64, MachineError> {
+    let epoch = number(engine, records::META_HISTORY)?.unwrap_or(0);
+    Ok(u64::try_from(epoch).unwrap_or(0))
+}
+
 fn number(engine: &dyn Engine, name: &'static [u8]) -> Result<Option<i64>, MachineError> {
     let Some(bytes) = engine.get(name).map_err(storage)? else {
         return Ok(None);

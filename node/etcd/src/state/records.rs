@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `k` revision (8 bytes, big-endian) sub (4 bytes, big-endian) | the `mvccpb.KeyValue`; a deletion has only its key |
 //! | `l` lease id (8 bytes, big-endian) | `statepb.Lease` |
-//! | `m` + name | format, applied position, revision, compacted and swept revision |
+//! | `m` + name | format, applied position, revision, compacted and swept revision, history |
 //!
 //! Big-endian, so that the engine's order is the order of revisions.
 
@@ -23,6 +23,8 @@ pub(crate) const META_APPLIED: &[u8] = b"mapplied";
 pub(crate) const META_REVISION: &[u8] = b"mrevision";
 pub(crate) const META_COMPACTED: &[u8] = b"mcompacted";
 pub(crate) const META_SWEPT: &[u8] = b"mswept";
+/// The epoch that the history is named by; absent while nothing was ever given up.
+pub(crate) const META_HISTORY: &[u8] = b"mhistory";
 
 pub(crate) const RECORD: u8 = b'k';
 pub(crate) const LEASE: u8 = b'l';

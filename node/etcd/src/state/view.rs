@@ -55,6 +55,13 @@ impl ReadView {
         self.shared.core.read().applied
     }
 
+    /// The epoch that the history is named by: that of the last view in which acknowledged writes were
+    /// given up. 0 while none ever were.
+    #[must_use]
+    pub fn history(&self) -> u64 {
+        self.shared.history.load(Ordering::Relaxed)
+    }
+
     /// How many keys there are in the index, dead ones that are not yet compacted included.
     #[must_use]
     pub fn key_count(&self) -> usize {

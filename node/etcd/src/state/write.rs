@@ -27,6 +27,8 @@ pub(crate) struct Group {
     pub batch: Batch,
     /// What to tell; `None` when nobody listens.
     pub events: Option<Vec<RevisionEvents>>,
+    /// A new history began: its epoch.
+    pub history: Option<u64>,
 }
 
 /// The changes of one entry. All of them get the revision after `base`; without a change `base`

@@ -265,6 +265,26 @@ impl WatchCore {
         }
     }
 
+    /// The revision jumped to `revision` above what was given up, and all below is compacted. A watcher
+    /// that has everything so far goes on. One that waits for a revision in between has seen what was
+    /// given up: it turns to history, and is told there that this was compacted. Adds the streams of
+    /// such watchers to `woken`.
+    pub fn jumped(&mut self, revision: i64, woken: &mut Vec<StreamId>) {
+        let next = self.revision + 1;
+        self.revision = revision;
+        for (id, stream) in &mut self.streams {
+            for (watch_id, watcher) in &mut stream.watchers {
+                let lost = watcher.start > next && watcher.start <= revision;
+                if lost && watcher.standing == Standing::Synced {
+                    self.index.remove(&watcher.range, (*id, *watch_id));
+                    watcher.standing = Standing::Lagging(watcher.start);
+                    stream.lagging.insert(watcher.serial, *watch_id);
+                    woken.push(*id);
+                }
+            }
+        }
+    }
+
     /// The state was replaced by a snapshot at `revision`: what lies between is read from history, or
     /// was compacted. Adds every stream to `woken`.
     pub fn restored(&mut self, revision: i64, woken: &mut Vec<StreamId>) {

@@ -381,3 +381,45 @@ fn previous_versions_go_only_to_those_who_asked_and_never_with_a_creation() {
         assert_eq!(response.events[0].prev_kv.is_some(), expected);
     }
 }
+
+#[test]
+fn after_a_loss_a_watch_that_has_seen_nothing_lost_goes_on() {
+    let mut world = World::new();
+    world.apply("a");
+    world.create("a", "", 0);
+    world.create("a", "", 3);
+    world.jump(20);
+    world.apply("a");
+    let said = ["0 created @2", "1 created @2", "0 a:21 @21", "1 a:21 @21"];
+    assert_eq!(world.said(), said);
+}
+
+#[test]
+fn after_a_loss_a_watch_from_a_revision_that_was_lost_ends_as_compacted() {
+    let mut world = World::new();
+    world.apply("a");
+    // Both come from clients that have seen revision 3, which is given up.
+    world.create("a", "", 4);
+    world.jump(20);
+    world.apply("a");
+    world.create("a", "", 4);
+    assert_eq!(
+        world.said(),
+        [
+            "0 created @2",
+            "1 created @21",
+            "0 compacted 20 @0",
+            "1 compacted 20 @0",
+        ]
+    );
+}
+
+#[test]
+fn after_a_loss_a_watch_from_behind_the_jump_gets_what_comes() {
+    let mut world = World::new();
+    world.apply("a");
+    world.jump(20);
+    world.create("a", "", 21);
+    world.apply("a");
+    assert_eq!(world.said(), ["0 created @20", "0 a:21 @21"]);
+}

@@ -50,6 +50,11 @@ impl WatchHub {
         });
     }
 
+    /// Acknowledged writes were given up; the state stands at `revision`, and all below is compacted.
+    pub fn jumped(&self, revision: i64) {
+        self.change(|core, woken| core.jumped(revision, woken));
+    }
+
     /// The state was replaced by a snapshot that stands at `revision`.
     pub fn restored(&self, revision: i64) {
         self.change(|core, woken| core.restored(revision, woken));

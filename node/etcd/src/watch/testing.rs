@@ -119,6 +119,12 @@ impl World {
         self.core.applied(&applied, &mut Vec::new());
     }
 
+    /// The revision jumps to `revision`, and everything below is compacted.
+    pub fn jump(&mut self, revision: i64) {
+        self.history.compacted = revision;
+        self.core.jumped(revision, &mut Vec::new());
+    }
+
     /// Asks for a watch on `key` up to `end`.
     pub fn create(&mut self, key: &'static str, end: &'static str, start: i64) {
         self.create_as(&WatchCreateRequest {

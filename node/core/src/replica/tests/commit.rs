@@ -101,12 +101,6 @@ fn v7_a_view_alone_commits_by_itself() {
 }
 
 #[test]
-#[should_panic(expected = "which was never written")]
-fn an_acknowledgement_of_what_was_never_written_ends_the_process() {
-    serving_primary().acked(1, 2, 9);
-}
-
-#[test]
 fn writes_that_wait_are_reported_with_those_they_wait_for() {
     let mut node = serving_primary();
     node.proposes("w");

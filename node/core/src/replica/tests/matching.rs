@@ -156,21 +156,6 @@ fn a_follower_behind_what_is_kept_gets_a_snapshot() {
 }
 
 #[test]
-fn a_follower_that_knows_more_committed_than_the_primary_gets_no_snapshot_yet() {
-    let view = bare(2, "a", &["a"]);
-    let log = LogOutline {
-        base: at(1, 5),
-        epochs: vec![],
-        last: at(1, 5),
-    };
-    let mut node = found("a").outline(log).applied(5).settled();
-    node.adopts(&view);
-    let mut from = hello("c", &view, &[(1, 1)]);
-    from.commit = Index(7);
-    assert_eq!(node.meets(2, from), []);
-}
-
-#[test]
 fn after_a_snapshot_a_follower_presents_itself_again() {
     let mut node = found("c").settled();
     node.adopts(&paired(2, "a", &["b"]));

@@ -107,11 +107,6 @@ impl Found {
         self
     }
 
-    pub fn outline(mut self, log: LogOutline) -> Self {
-        self.start.log = log;
-        self
-    }
-
     pub fn applied(mut self, index: u64) -> Self {
         self.start.applied = Index(index);
         self

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use standby_core::{ClusterId, Entry, Epoch, Index, Micros, NodeId, Position, VolumeId};
+use standby_core::{
+    ClusterId, Entry, Epoch, Index, Micros, NewHistory, NodeId, Position, VolumeId,
+};
 use standby_interface::{
     MemberInfo, Refusal, Replication, ReplicationFuture, Role, RoleInfo, StateMachine, StatusInfo,
 };

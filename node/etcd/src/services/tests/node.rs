@@ -157,3 +157,35 @@ async fn the_primary_is_the_one_full_member() {
     assert_eq!(code, Code::Unimplemented);
     assert!(text.contains("StandbyCluster"), "{text}");
 }
+
+#[tokio::test]
+async fn after_a_loss_cluster_and_members_have_other_ids() {
+    let bed = Bed::new();
+    bed.put(put("a", "1")).await.unwrap();
+    let before = bed.node.current_header();
+    {
+        let mut machine = bed.local.machine.lock();
+        let index = Index(machine.state.applied().index.0 + 1);
+        let history = NewHistory {
+            epoch: Epoch(5),
+            beyond: 3,
+        };
+        let opening = Entry::open_history(Position::new(Epoch(5), index), history);
+        machine.state.apply(&[opening]).unwrap();
+    }
+    let after = bed.node.current_header();
+    assert_ne!(after.cluster_id, before.cluster_id);
+    assert_ne!(after.member_id, before.member_id);
+    assert_eq!(after.revision, before.revision + 4);
+    let service = MaintenanceService::new(bed.node.clone());
+    let status = service
+        .status(Request::new(StatusRequest {}))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(status.leader, after.member_id);
+    let service = ClusterService::new(bed.node.clone());
+    let list = Request::new(MemberListRequest { linearizable: true });
+    let members = service.member_list(list).await.unwrap().into_inner();
+    assert_eq!(members.members[0].id, after.member_id);
+}

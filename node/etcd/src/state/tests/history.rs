@@ -13,6 +13,8 @@ impl EventSink for Told {
         self.0.lock().unwrap().extend_from_slice(revisions);
     }
 
+    fn jumped(&self, _: i64) {}
+
     fn restored(&self, _: i64) {}
 }
 

@@ -3,6 +3,7 @@
 mod concurrent;
 mod crash;
 mod history;
+mod losses;
 mod model;
 mod property;
 mod rules;
