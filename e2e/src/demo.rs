@@ -13,7 +13,7 @@ use crate::kubernetes::Kubernetes;
 use crate::limits::CLUSTER_READY_TIMEOUT;
 use crate::product::{self, Product};
 use crate::progress::Progress;
-use crate::workload::{Plan, Verdict, Workload};
+use crate::workload::{Load, Plan, Verdict, Workload};
 
 /// How the demo runs.
 #[derive(Clone, Debug)]

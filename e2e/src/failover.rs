@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::faults;
 use crate::limits::CLUSTER_READY_TIMEOUT;
 use crate::product::{NODE_CONTAINER, Product};
-use crate::workload::{Workload, now_us};
+use crate::workload::{Load, now_us};
 
 /// What is done to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,7 +59,7 @@ const WRITES_AROUND: usize = 200;
 /// Does it, waits until writes go again, and heals it; the cluster is Ready before and after.
 pub async fn measure(
     product: &Product<'_>,
-    workload: &Workload,
+    workload: &impl Load,
     fault: Fault,
 ) -> Result<(Figures, Option<FailoverStatus>)> {
     product.ready(CLUSTER_READY_TIMEOUT).await?;

@@ -3,6 +3,7 @@
 //!
 //! It is no part of the product, and the product never depends on it.
 
+pub mod audit;
 pub mod bench;
 pub mod cluster;
 pub mod command;

@@ -50,3 +50,24 @@ pub const LOG_TAIL_LINES: usize = 60;
 pub const REPORT_QUEUE: usize = 65_536;
 /// How long one story may take before it counts as failed.
 pub const STORY_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Over how many keys the judged load is spread: few, so that its requests meet.
+pub const AUDIT_KEYS: u32 = 10;
+/// How many clients of the judged load go through the Service.
+pub const AUDIT_CLIENTS: usize = 4;
+/// The pause of such a client after an answer: the judge's work grows faster than the history.
+pub const AUDIT_PAUSE: Duration = Duration::from_millis(10);
+/// How often the client of one node asks it something.
+pub const PINNED_INTERVAL: Duration = Duration::from_millis(100);
+/// How many requests of such a client may be under way.
+pub const PINNED_OUTSTANDING: usize = 64;
+/// How long such a client waits for an answer: longer than a node is stopped in any story.
+pub const PINNED_TIMEOUT: Duration = Duration::from_secs(20);
+/// The pause of the watcher of one node before it connects again.
+pub const PINNED_PAUSE: Duration = Duration::from_millis(50);
+/// How often the addresses of the nodes are looked up.
+pub const LOOKUP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a watch may take to arrive at the end of what was written.
+pub const WATCH_SETTLE: Duration = Duration::from_secs(15);
+/// How long the judge may search before a history counts as not judged.
+pub const JUDGE_TIMEOUT: Duration = Duration::from_mins(4);

@@ -138,6 +138,14 @@ pub const BENCHMARK: Part = Part {
     ..PLAIN
 };
 
+/// The judge of histories, needed by the stories and by `soak`.
+pub const JUDGE: Part = Part {
+    folder: "judge",
+    title: "judge of histories",
+    programs: &[("judge", ".")],
+    ..PLAIN
+};
+
 const PLAIN: Part = Part {
     folder: "",
     title: "",
@@ -236,6 +244,14 @@ pub fn build_benchmark(progress: &Progress) -> Result<Programs> {
         programs.folders.push(part.build(&go, "", progress)?);
     }
     Ok(programs)
+}
+
+/// Builds the judge of histories if the cache does not have it.
+pub fn build_judge(progress: &Progress) -> Result<Programs> {
+    let folder = JUDGE.build(&go_version()?, "", progress)?;
+    Ok(Programs {
+        folders: vec![folder],
+    })
 }
 
 /// Finds the programs in the cache without building any.

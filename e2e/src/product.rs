@@ -1,12 +1,13 @@
 //! The product on the local Kubernetes: the operator by its chart, one `StandbyCluster`, and what a
 //! test wants to know about it. It asks only what a user could ask.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus};
+use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus, names};
 
 use crate::cluster::Cluster;
 use crate::command::until;
@@ -313,21 +314,21 @@ impl<'a> Product<'a> {
     }
 
     async fn certificates(&self, server_name: &str) -> Result<Tls> {
-        let name = format!("{}-client-tls", self.name);
-        let secret: Secret = self.cluster.api.objects(&self.namespace).get(&name).await?;
-        let data = secret.data.unwrap_or_default();
-        let text = |key: &str| {
-            let bytes = data
-                .get(key)
-                .map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned());
-            bytes.ok_or_else(|| Error::Wrong(format!("the Secret {name} has no {key}")))
-        };
-        Ok(Tls {
-            authority: text("ca.crt")?,
-            certificate: text("tls.crt")?,
-            key: text("tls.key")?,
-            server_name: server_name.to_owned(),
-        })
+        self.detached().certificates(server_name).await
+    }
+
+    /// The client ports of all nodes that have an address, by the names of their pods.
+    pub async fn targets_of_pods(&self) -> Result<BTreeMap<String, Target>> {
+        self.detached().targets_of_pods().await
+    }
+
+    /// What a task of its own needs to look the nodes up.
+    pub fn detached(&self) -> Detached {
+        Detached {
+            client: self.client(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// Waits for a finished failover with an epoch above `epoch`.
@@ -358,6 +359,53 @@ impl<'a> Product<'a> {
             },
         )
         .await
+    }
+}
+
+/// One `StandbyCluster` by its names, for looking up where its nodes are.
+#[derive(Clone)]
+pub struct Detached {
+    client: Client,
+    namespace: String,
+    name: String,
+}
+
+impl Detached {
+    /// The client ports of all nodes that have an address, by the names of their pods.
+    pub async fn targets_of_pods(&self) -> Result<BTreeMap<String, Target>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of = format!("{}={}", names::LABEL_CLUSTER, self.name);
+        let list = pods.list(&ListParams::default().labels(&of)).await?;
+        let mut found = BTreeMap::new();
+        for pod in list.items {
+            if let Ok(address) = faults::pod_address(&pod) {
+                let target = Target {
+                    endpoints: vec![format!("https://{address}:{CLIENT_PORT}")],
+                    tls: Some(self.certificates(&pod.name_any()).await?),
+                };
+                found.insert(pod.name_any(), target);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn certificates(&self, server_name: &str) -> Result<Tls> {
+        let name = format!("{}-client-tls", self.name);
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = secrets.get(&name).await?;
+        let data = secret.data.unwrap_or_default();
+        let text = |key: &str| {
+            let bytes = data
+                .get(key)
+                .map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned());
+            bytes.ok_or_else(|| Error::Wrong(format!("the Secret {name} has no {key}")))
+        };
+        Ok(Tls {
+            authority: text("ca.crt")?,
+            certificate: text("tls.crt")?,
+            key: text("tls.key")?,
+            server_name: server_name.to_owned(),
+        })
     }
 }
 

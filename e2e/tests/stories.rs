@@ -6,6 +6,7 @@ mod stories {
     pub mod bad_resources;
     pub mod delete;
     pub mod install;
+    pub mod judge_can_fail;
     pub mod leader_and_primary_gone;
     pub mod local_kubernetes;
     pub mod operator_away;
@@ -51,7 +52,8 @@ macro_rules! stories {
 }
 
 /// Those that need no product come first.
-const BEFORE_INSTALL: &[(&str, Story)] = stories![writers_and_checker, local_kubernetes];
+const BEFORE_INSTALL: &[(&str, Story)] =
+    stories![writers_and_checker, judge_can_fail, local_kubernetes];
 
 /// The harmless ones first, the hard ones last.
 const AFTER_INSTALL: &[(&str, Story)] = stories![

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use standby_e2e::workload::{Plan, Said, Workload};
+use standby_e2e::workload::{Load, Plan, Said, Workload};
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::until;
 use crate::error::{Error, Result};
-use crate::limits::{CONNECT_TIMEOUT, FAILOVER_TIMEOUT, PUT_TIMEOUT};
+use crate::limits::{
+    CONNECT_TIMEOUT, FAILOVER_TIMEOUT, PUT_TIMEOUT, WATCH_KEEP_ALIVE, WATCH_KEEP_ALIVE_TIMEOUT,
+};
 
 /// Where a cluster is and how to prove who one is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// URLs.
     pub endpoints: Vec<String>,
@@ -17,7 +19,7 @@ pub struct Target {
 }
 
 /// Certificates as PEM text.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// Of the authority that signed the server's certificate.
     pub authority: String,
@@ -53,6 +55,14 @@ impl Target {
         Client::connect(&self.endpoints, Some(options))
             .await
             .map_err(Error::from)
+    }
+
+    /// A client for a watch: it notices within a second that nobody is there any more.
+    pub async fn watch_client(&self) -> Result<Client> {
+        let options = ConnectOptions::new()
+            .with_keep_alive(WATCH_KEEP_ALIVE, WATCH_KEEP_ALIVE_TIMEOUT)
+            .with_keep_alive_while_idle(true);
+        self.client(options).await
     }
 
     /// A client whose every call has the time limit of a put.

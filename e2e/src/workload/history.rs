@@ -53,6 +53,20 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// The longest time between two acknowledgements that ended after `since_us`.
+    pub fn longest(times_us: &[i64], since_us: i64) -> Option<Self> {
+        let mut times = times_us.to_vec();
+        times.sort_unstable();
+        times
+            .windows(2)
+            .map(|pair| Self {
+                from_us: pair[0],
+                to_us: pair[1],
+            })
+            .filter(|gap| gap.to_us > since_us)
+            .max_by_key(|gap| gap.to_us - gap.from_us)
+    }
+
     /// Its length in milliseconds.
     pub fn millis(&self) -> f64 {
         let micros = u32::try_from(self.to_us - self.from_us).unwrap_or(u32::MAX);
@@ -63,21 +77,13 @@ impl Gap {
 impl History {
     /// The longest time without an acknowledgement that ended after `since_us`.
     pub fn longest_gap(&self, since_us: i64) -> Option<Gap> {
-        let mut times: Vec<i64> = self
+        let times: Vec<i64> = self
             .puts
             .iter()
             .filter(|put| put.revision.is_some())
             .map(|put| put.ended_us)
             .collect();
-        times.sort_unstable();
-        times
-            .windows(2)
-            .map(|pair| Gap {
-                from_us: pair[0],
-                to_us: pair[1],
-            })
-            .filter(|gap| gap.to_us > since_us)
-            .max_by_key(|gap| gap.to_us - gap.from_us)
+        Gap::longest(&times, since_us)
     }
 
     /// How many puts were acknowledged.

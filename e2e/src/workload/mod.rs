@@ -11,7 +11,6 @@ mod watch;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch as signal;
@@ -25,7 +24,7 @@ pub use self::history::{Gap, History, Put, Seen, now_us};
 
 use crate::command::until;
 use crate::error::{Error, Result};
-use crate::limits::{CHECK_TIMEOUT, FAILOVER_TIMEOUT};
+use crate::limits::{CHECK_TIMEOUT, FAILOVER_TIMEOUT, WATCH_SETTLE};
 
 /// What load to make.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +51,48 @@ impl Plan {
             value_bytes: 64,
             prefix: format!("{prefix}/"),
         }
+    }
+}
+
+/// Load that is being made, and what can be asked of it meanwhile.
+pub trait Load {
+    /// How many writes have been acknowledged so far.
+    fn acknowledged(&self) -> usize;
+
+    /// When the last acknowledgement came, in microseconds since 1970; 0 before the first.
+    fn last_acknowledged_us(&self) -> i64;
+
+    /// The longest time without an acknowledgement that ended after `since_us`.
+    fn longest_gap(&self, since_us: i64) -> Option<Gap>;
+
+    /// Waits for that many more acknowledged writes.
+    fn more(&self, count: usize) -> impl Future<Output = Result<()>> {
+        let wanted = self.acknowledged() + count;
+        async move {
+            until(
+                &format!("{count} more acknowledged writes"),
+                FAILOVER_TIMEOUT,
+                async || match self.acknowledged() {
+                    enough if enough >= wanted => Ok(()),
+                    fewer => Err(format!("{} of {count}", count - (wanted - fewer))),
+                },
+            )
+            .await
+        }
+    }
+}
+
+impl Load for Workload {
+    fn acknowledged(&self) -> usize {
+        self.history.acknowledged()
+    }
+
+    fn last_acknowledged_us(&self) -> i64 {
+        self.history.last_acknowledged_us()
+    }
+
+    fn longest_gap(&self, since_us: i64) -> Option<Gap> {
+        self.history.copy().longest_gap(since_us)
     }
 }
 
@@ -100,35 +141,6 @@ impl Workload {
         })
     }
 
-    /// How many writes have been acknowledged so far.
-    pub fn acknowledged(&self) -> usize {
-        self.history.acknowledged()
-    }
-
-    /// When the last acknowledgement came, in microseconds since 1970; 0 before the first.
-    pub fn last_acknowledged_us(&self) -> i64 {
-        self.history.last_acknowledged_us()
-    }
-
-    /// Waits for that many more acknowledged writes.
-    pub async fn more(&self, count: usize) -> Result<()> {
-        let wanted = self.acknowledged() + count;
-        until(
-            &format!("{count} more acknowledged writes"),
-            FAILOVER_TIMEOUT,
-            async || match self.acknowledged() {
-                enough if enough >= wanted => Ok(()),
-                fewer => Err(format!("{} of {count}", count - (wanted - fewer))),
-            },
-        )
-        .await
-    }
-
-    /// The longest time without an acknowledgement that ended after `since_us`.
-    pub fn longest_gap(&self, since_us: i64) -> Option<Gap> {
-        self.history.copy().longest_gap(since_us)
-    }
-
     /// Stops the writers, reads everything back, lets the watch arrive at the end, and judges.
     pub async fn finish(mut self) -> Result<(History, Verdict)> {
         self.stop_writers.send_replace(true);
@@ -161,6 +173,3 @@ impl Workload {
         Ok((history, verdict))
     }
 }
-
-/// How long the watch may take to arrive at what was read back.
-const WATCH_SETTLE: Duration = Duration::from_secs(15);

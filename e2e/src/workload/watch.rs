@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use etcd_client::{ConnectOptions, EventType, WatchOptions, WatchResponse};
+use etcd_client::{EventType, WatchOptions, WatchResponse};
 use tokio::sync::watch as signal;
 use tokio::time::sleep;
 
 use super::Plan;
 use super::history::{Seen, Shared, now_us};
 use crate::error::{Error, Result};
-use crate::limits::{RECONNECT_PAUSE, WATCH_KEEP_ALIVE, WATCH_KEEP_ALIVE_TIMEOUT};
+use crate::limits::RECONNECT_PAUSE;
 
 /// Watches until it is told to stop.
 pub(super) async fn run(
@@ -34,10 +34,7 @@ pub(super) async fn run(
 }
 
 async fn follow(plan: &Plan, next: &mut i64, history: &Shared) -> Result<()> {
-    let options = ConnectOptions::new()
-        .with_keep_alive(WATCH_KEEP_ALIVE, WATCH_KEEP_ALIVE_TIMEOUT)
-        .with_keep_alive_while_idle(true);
-    let mut client = plan.target.client(options).await?;
+    let mut client = plan.target.watch_client().await?;
     let from = WatchOptions::new().with_prefix().with_start_revision(*next);
     let mut stream = client.watch(plan.prefix.as_str(), Some(from)).await?;
     while let Some(answer) = stream.message().await? {

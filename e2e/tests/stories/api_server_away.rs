@@ -1,10 +1,11 @@
 //! The API server is down for 30 seconds: writes go on, and nothing is failed over because of it.
 
+use standby_e2e::audit::Audit;
 use standby_e2e::cluster::control_plane::Program;
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::limits::CLUSTER_READY_TIMEOUT;
 use standby_e2e::product::Product;
-use standby_e2e::workload::{Plan, Workload, now_us};
+use standby_e2e::workload::{Load, now_us};
 
 use crate::Stage;
 
@@ -15,7 +16,7 @@ const GAP_MAX_MS: f64 = 1_000.0;
 pub async fn run(stage: &Stage) -> Result<()> {
     let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
     let before = product.status().await?;
-    let workload = Workload::start(Plan::new(product.target().await?, "w")).await?;
+    let workload = Audit::start(&product).await?;
     workload.more(200).await?;
 
     let at_us = now_us();
@@ -41,6 +42,5 @@ pub async fn run(stage: &Stage) -> Result<()> {
             )
         },
     )?;
-    let (_, verdict) = workload.finish().await?;
-    ensure(verdict.is_clean(), || format!("{:?}", verdict.examples))
+    workload.finish_clean(&stage.namespace).await.map(drop)
 }

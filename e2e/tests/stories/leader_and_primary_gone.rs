@@ -1,11 +1,11 @@
 //! One host takes the primary and the leading operator with it. The other operator takes the lead and
 //! then does the failover.
 
+use standby_e2e::audit::Audit;
 use standby_e2e::error::{Error, Result, ensure};
 use standby_e2e::failover::{self, Fault};
 use standby_e2e::faults::host_of;
 use standby_e2e::product::{Product, leading_operator};
-use standby_e2e::workload::{Plan, Workload};
 
 use crate::Stage;
 
@@ -14,7 +14,7 @@ const MOVES: usize = 6;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
-    let workload = Workload::start(Plan::new(product.target().await?, "w")).await?;
+    let workload = Audit::start(&product).await?;
     bring_together(stage, &product, &workload).await?;
 
     let leader = leading_operator(&stage.cluster).await?;
@@ -29,11 +29,10 @@ pub async fn run(stage: &Stage) -> Result<()> {
     })?;
 
     failover::heal(&product, &figures).await?;
-    let (_, verdict) = workload.finish().await?;
-    ensure(verdict.is_clean(), || format!("{:?}", verdict.examples))
+    workload.finish_clean(&stage.namespace).await.map(drop)
 }
 
-async fn bring_together(stage: &Stage, product: &Product<'_>, workload: &Workload) -> Result<()> {
+async fn bring_together(stage: &Stage, product: &Product<'_>, workload: &Audit) -> Result<()> {
     for _ in 0..MOVES {
         let leader = leading_operator(&stage.cluster).await?;
         let primary = product.primary().await?;

@@ -1,16 +1,16 @@
 //! The whole host of the primary vanishes: no last words, no closed connection. The standby takes
 //! over, and when the host is back its node follows.
 
+use standby_e2e::audit::Audit;
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::failover::{self, Fault};
 use standby_e2e::product::Product;
-use standby_e2e::workload::{Plan, Workload};
 
 use crate::Stage;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
-    let workload = Workload::start(Plan::new(product.target().await?, "w")).await?;
+    let workload = Audit::start(&product).await?;
 
     let (figures, _) = failover::measure(&product, &workload, Fault::PrimaryHostGone).await?;
     eprintln!("{}", failover::timeline(&figures));
@@ -19,6 +19,5 @@ pub async fn run(stage: &Stage) -> Result<()> {
     })?;
 
     failover::heal(&product, &figures).await?;
-    let (_, verdict) = workload.finish().await?;
-    ensure(verdict.is_clean(), || format!("{:?}", verdict.examples))
+    workload.finish_clean(&stage.namespace).await.map(drop)
 }

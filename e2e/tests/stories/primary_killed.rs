@@ -2,16 +2,16 @@
 //! and the old primary returns as a follower.
 
 use standby_api::NodeRole;
+use standby_e2e::audit::Audit;
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::failover::{self, Fault};
 use standby_e2e::product::Product;
-use standby_e2e::workload::{Plan, Workload};
 
 use crate::Stage;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
-    let workload = Workload::start(Plan::new(product.target().await?, "w")).await?;
+    let workload = Audit::start(&product).await?;
 
     let (figures, _) = failover::measure(&product, &workload, Fault::PrimaryKilled).await?;
     eprintln!("{}", failover::timeline(&figures));
@@ -27,6 +27,5 @@ pub async fn run(stage: &Stage) -> Result<()> {
         || format!("the old primary is {old:?}"),
     )?;
 
-    let (_, verdict) = workload.finish().await?;
-    ensure(verdict.is_clean(), || format!("{:?}", verdict.examples))
+    workload.finish_clean(&stage.namespace).await.map(drop)
 }

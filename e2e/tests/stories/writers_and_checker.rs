@@ -3,7 +3,7 @@
 
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::etcd;
-use standby_e2e::workload::{Plan, Target, Workload, now_us};
+use standby_e2e::workload::{Load, Plan, Target, Workload, now_us};
 
 use crate::Stage;
 

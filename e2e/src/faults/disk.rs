@@ -1,0 +1,195 @@
+//! Disks that hang, are slow, are full, are lost, or are as they were a while ago.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+
+use super::{Fault, container_id, host_of, powered};
+use crate::cluster::Cluster;
+use crate::cluster::cgroup;
+use crate::cluster::host::Host;
+use crate::cluster::layout::{HOSTS, Layout};
+use crate::command::run;
+use crate::error::{Error, Result};
+
+/// Freezes the filesystem of a claim: writes and syncs hang and their processes cannot be killed.
+pub async fn freeze(cluster: &Cluster, pod: &Pod, claim: &PersistentVolumeClaim) -> Result<Fault> {
+    let host = host_of(cluster, pod)?;
+    let path = volume_path(host, claim)?.to_string_lossy().into_owned();
+    let init = powered(host)?.to_string();
+    let words = ["nsenter", "--target", &init, "--mount", "fsfreeze"];
+    run(words[0], &[&words[1..], &["--freeze", &path]].concat()).await?;
+    let undo = [&words[..], &["--unfreeze", &path]].concat();
+    Ok(Fault::by_command(
+        undo.into_iter().map(String::from).collect(),
+    ))
+}
+
+/// Slows the direct and synchronous writes of a container to its volume.
+pub fn throttle(
+    cluster: &Cluster,
+    (pod, container): (&Pod, &str),
+    claim: &PersistentVolumeClaim,
+    bytes_per_second: u64,
+) -> Result<Fault> {
+    let host = host_of(cluster, pod)?;
+    let id = container_id(pod, container)?;
+    let seen = seen_from_here(host, claim)?;
+    let device = std::fs::metadata(&seen)
+        .map_err(Error::file("look at", &seen))?
+        .dev();
+    let device = format!(
+        "{}:{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    );
+    let folder = cgroup::of_container(&host.node(), "blkio", &id)
+        .ok_or_else(|| Error::Wrong(format!("{} has no cgroup for its disk", pod.name_any())))?;
+    let (file, on, off) = if cgroup::is_unified() {
+        (
+            "io.max",
+            format!("{device} wbps={bytes_per_second}"),
+            format!("{device} wbps=max"),
+        )
+    } else {
+        let file = "blkio.throttle.write_bps_device";
+        (
+            file,
+            format!("{device} {bytes_per_second}"),
+            format!("{device} 0"),
+        )
+    };
+    let file = folder.join(file);
+    std::fs::write(&file, on).map_err(Error::file("write", &file))?;
+    Ok(Fault::new(move || {
+        // The container may be gone, and its cgroup with it.
+        let _ = std::fs::write(&file, off);
+    }))
+}
+
+/// The file that takes the room away; below the mount point, so it vanishes with the volume.
+const FILLER: &str = "filler";
+
+/// Takes all the room of a claim's volume but for `left_bytes`.
+pub async fn fill(
+    cluster: &Cluster,
+    pod: &Pod,
+    claim: &PersistentVolumeClaim,
+    left_bytes: u64,
+) -> Result<Fault> {
+    let folder = seen_from_here(host_of(cluster, pod)?, claim)?;
+    let room = rustix::fs::statvfs(&folder)
+        .map_err(|error| Error::file("look at", &folder)(error.into()))?;
+    let taken = (room.f_bavail * room.f_frsize).saturating_sub(left_bytes);
+    let filler = folder.join(FILLER);
+    let shown = filler.to_string_lossy();
+    run("fallocate", &["--length", &taken.to_string(), &shown]).await?;
+    Ok(Fault::new(move || {
+        // The host may have lost its power, or the volume may be gone.
+        let _ = std::fs::remove_file(filler);
+    }))
+}
+
+/// A volume as it was at one moment.
+pub struct Copied {
+    host: Host,
+    image: PathBuf,
+    copy: PathBuf,
+}
+
+/// Copies the volume of a claim aside, as a snapshot of the storage would.
+pub async fn copy_volume(
+    cluster: &Cluster,
+    pod: &Pod,
+    claim: &PersistentVolumeClaim,
+) -> Result<Copied> {
+    let host = host_of(cluster, pod)?;
+    let image = volume_path(host, claim)?.with_extension("img");
+    let copy = image.with_extension("copy");
+    let frozen = freeze(cluster, pod, claim).await?;
+    let copied = run("cp", &copy_words(&image, &copy)).await;
+    frozen.undo();
+    copied?;
+    Ok(Copied { host, image, copy })
+}
+
+fn copy_words(from: &Path, to: &Path) -> [String; 3] {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    ["--sparse=always".to_owned(), text(from), text(to)]
+}
+
+impl Copied {
+    /// Puts the copy in the volume's place. The host is without power meanwhile.
+    pub async fn put_back(self) -> Result<()> {
+        self.host.power_off().await?;
+        std::fs::rename(&self.copy, &self.image).map_err(Error::file("put back", &self.image))?;
+        self.host.power_on().await
+    }
+}
+
+/// Makes the volume of a claim as empty as a new one. The host is without power meanwhile.
+pub async fn lose_volume(
+    cluster: &Cluster,
+    pod: &Pod,
+    claim: &PersistentVolumeClaim,
+) -> Result<()> {
+    let host = host_of(cluster, pod)?;
+    let image = volume_path(host, claim)?.with_extension("img");
+    host.power_off().await?;
+    let shown = image.to_string_lossy();
+    run("mkfs.ext4", &["-q", "-F", "-m", "0", &shown]).await?;
+    host.power_on().await
+}
+
+/// The folder of a claim's volume, by the way the machine sees it.
+fn seen_from_here(host: Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
+    let inside = volume_path(host, claim)?;
+    let inside = inside.strip_prefix("/").unwrap_or(&inside);
+    Ok(PathBuf::from(format!("/proc/{}/root", powered(host)?)).join(inside))
+}
+
+/// Thaws every volume of every host that has power. A frozen one would keep its processes, and so
+/// the host, from ending.
+pub async fn thaw_all(layout: Layout) -> Result<()> {
+    for name in HOSTS {
+        thaw(Host { layout, name }).await?;
+    }
+    Ok(())
+}
+
+/// Thaws every volume of one host.
+pub async fn thaw(host: Host) -> Result<()> {
+    let Some(init) = host.init() else {
+        return Ok(());
+    };
+    let folder = host.folder().join("volumes");
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Ok(());
+    };
+    for entry in entries.filter_map(std::result::Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            let init = init.to_string();
+            let path = path.to_string_lossy();
+            // Refused for what is not frozen, which is what is wanted.
+            let _ = run(
+                "nsenter",
+                &["-t", &init, "-m", "fsfreeze", "--unfreeze", &path],
+            )
+            .await;
+        }
+    }
+    Ok(())
+}
+
+fn volume_path(host: Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
+    let volume = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_deref());
+    let volume =
+        volume.ok_or_else(|| Error::Wrong(format!("{} has no volume", claim.name_any())))?;
+    Ok(host.folder().join("volumes").join(volume))
+}
