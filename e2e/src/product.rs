@@ -25,6 +25,8 @@ pub const OPERATOR_NAMESPACE: &str = "standby-system";
 pub const RELEASE: &str = "standby";
 /// The container of a storage node's pod.
 pub const NODE_CONTAINER: &str = "node";
+/// The container of an operator's pod.
+pub const OPERATOR_CONTAINER: &str = "operator";
 /// Where a node serves clients.
 const CLIENT_PORT: u16 = 2379;
 
@@ -133,6 +135,12 @@ pub async fn leading_operator(cluster: &Cluster) -> Result<Pod> {
     leader.ok_or_else(|| Error::Wrong(format!("no operator pod holds the lease: {holders:?}")))
 }
 
+/// The pods of all operators.
+pub async fn operator_pods(cluster: &Cluster) -> Result<Vec<Pod>> {
+    let pods: Api<Pod> = cluster.api.objects(OPERATOR_NAMESPACE);
+    Ok(pods.list(&ListParams::default()).await?.items)
+}
+
 /// Whether a pod is Ready.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod
@@ -230,6 +238,41 @@ impl<'a> Product<'a> {
             condition(&status, "Ready").and_then(|()| condition(&status, "Safe"))
         })
         .await
+    }
+
+    /// Gives an order by an annotation; an empty value takes it back.
+    pub async fn order(&self, annotation: &str, value: &str) -> Result<()> {
+        let set = if value.is_empty() {
+            format!("{annotation}-")
+        } else {
+            format!("{annotation}={value}")
+        };
+        let resource = format!("standbycluster/{}", self.name);
+        let words = [
+            "annotate",
+            "--overwrite",
+            &resource,
+            &set,
+            "-n",
+            &self.namespace,
+        ];
+        self.cluster.api.kubectl(&words).await.map(drop)
+    }
+
+    /// Changes its specification: a JSON merge patch below `spec`.
+    pub async fn change(&self, spec: &serde_json::Value) -> Result<()> {
+        let patch = serde_json::json!({ "spec": spec }).to_string();
+        let resource = format!("standbycluster/{}", self.name);
+        let words = [
+            "patch",
+            &resource,
+            "--type=merge",
+            "-p",
+            &patch,
+            "-n",
+            &self.namespace,
+        ];
+        self.cluster.api.kubectl(&words).await.map(drop)
     }
 
     /// The pod of that name.

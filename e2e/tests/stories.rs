@@ -2,19 +2,50 @@
 //! A story that fails shows its pods, events and logs, and what it broke is healed for the next.
 
 mod stories {
+    pub mod adopt;
     pub mod api_server_away;
+    pub mod api_store_restored;
     pub mod bad_resources;
+    pub mod clock_jump;
     pub mod delete;
+    pub mod disk_full;
+    pub mod drain;
+    pub mod everything_restarts;
+    pub mod fence;
+    pub mod frozen_standby;
+    pub mod frozen_volume;
+    pub mod hibernate;
     pub mod install;
+    pub mod jitter_and_pauses;
     pub mod judge_can_fail;
     pub mod leader_and_primary_gone;
     pub mod local_kubernetes;
+    pub mod manual_mode;
+    pub mod one_way_partition;
     pub mod operator_away;
+    pub mod operator_cut_from_primary;
+    pub mod pause;
+    pub mod pod_deleted;
+    pub mod pod_ip_reuse;
+    pub mod primary_and_standby_gone;
     pub mod primary_host_gone;
     pub mod primary_killed;
+    pub mod primary_stopped;
+    pub mod replica_killed;
+    pub mod rolling_restart;
+    pub mod scale;
+    pub mod slow_disk;
+    pub mod stale_leader;
+    pub mod standby_cut_from_primary;
+    pub mod standby_host_gone;
     pub mod standby_killed;
+    pub mod switchover;
+    pub mod switchover_without_api;
+    pub mod two_faults;
     pub mod unacknowledged_tail;
     pub mod unsafe_view;
+    pub mod volume_lost;
+    pub mod volume_rolled_back;
     pub mod writers_and_checker;
     pub mod writes_from_everywhere;
 }
@@ -55,29 +86,67 @@ macro_rules! stories {
 const BEFORE_INSTALL: &[(&str, Story)] =
     stories![writers_and_checker, judge_can_fail, local_kubernetes];
 
-/// The harmless ones first, the hard ones last.
-const AFTER_INSTALL: &[(&str, Story)] = stories![
+/// What every run tells, the harmless ones first, the hard ones last.
+const CORE: &[(&str, Story)] = stories![
     install,
     bad_resources,
     unsafe_view,
     writes_from_everywhere,
     primary_killed,
     standby_killed,
+    primary_stopped,
+    frozen_volume,
+    operator_cut_from_primary,
+    one_way_partition,
+    two_faults,
     unacknowledged_tail,
     operator_away,
+    stale_leader,
     api_server_away,
     primary_host_gone,
     leader_and_primary_gone,
     delete,
 ];
 
+/// What is told besides when all failures are asked for.
+const REST: &[(&str, Story)] = stories![
+    replica_killed,
+    standby_host_gone,
+    standby_cut_from_primary,
+    slow_disk,
+    frozen_standby,
+    disk_full,
+    volume_lost,
+    volume_rolled_back,
+    pod_deleted,
+    jitter_and_pauses,
+    clock_jump,
+    primary_and_standby_gone,
+    everything_restarts,
+    pod_ip_reuse,
+    switchover,
+    switchover_without_api,
+    scale,
+    rolling_restart,
+    drain,
+    hibernate,
+    adopt,
+    fence,
+    pause,
+    manual_mode,
+    api_store_restored,
+];
+
 /// Runs the stories on a local Kubernetes.
 #[derive(Parser)]
 struct Arguments {
-    /// Go on after a failure.
+    /// Tell every story of a failure, not only the core.
     #[arg(long)]
     all_failures: bool,
-    /// Only stories whose name contains this.
+    /// Go on after a story that failed.
+    #[arg(long)]
+    keep_going: bool,
+    /// Only stories whose name contains this, of all.
     #[arg(long)]
     only: Option<String>,
     /// Use the local Kubernetes that is up already, and leave it up.
@@ -139,14 +208,16 @@ async fn run_all(arguments: &Arguments, tally: &mut Tally) -> Result<()> {
             .as_ref()
             .is_none_or(|only| name.contains(only))
     };
-    let goes_on = |tally: &Tally| arguments.all_failures || tally.failed.is_empty();
+    let goes_on = |tally: &Tally| arguments.keep_going || tally.failed.is_empty();
     for (name, story) in BEFORE_INSTALL.iter().filter(|(name, _)| wanted(name)) {
         if goes_on(tally) {
             tell(&mut stage, name, *story, tally).await?;
         }
     }
-    let after: Vec<_> = AFTER_INSTALL
+    let rest = arguments.all_failures || arguments.only.is_some();
+    let after: Vec<_> = CORE
         .iter()
+        .chain(REST.iter().filter(|_| rest))
         .filter(|(name, _)| wanted(name))
         .collect();
     if after.is_empty() || !goes_on(tally) {

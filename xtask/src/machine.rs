@@ -19,6 +19,7 @@ const FOR_HOSTS: &[(&str, &str)] = &[
     ("conntrack", "conntrack"),
     ("fsfreeze", "util-linux"),
     ("ip", "iproute2"),
+    ("iptables", "iptables"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),

@@ -28,8 +28,10 @@ enum Task {
     Demo(Rest),
     /// Build the images, and load them if the local Kubernetes is up.
     Images(Rest),
-    /// Measure: failover, etcd, log or footprint.
+    /// Measure: failover, detection, etcd, log or footprint.
     Bench(Rest),
+    /// Random faults on the local Kubernetes for some minutes, with every history judged.
+    Soak(Rest),
     /// Write the custom resource definitions to `crds/`, or compare them.
     Crds(Rest),
     /// Build the plugin for kubectl as one static binary, and say where it lies.
@@ -55,9 +57,12 @@ struct Test {
     /// Leave out what needs the local Kubernetes (and root).
     #[arg(long)]
     no_cluster: bool,
-    /// Go on after a failure and name all of them at the end.
+    /// On the local Kubernetes, tell every story of a failure, not only the core.
     #[arg(long)]
     all_failures: bool,
+    /// Go on after a test that failed, and name all of them at the end.
+    #[arg(long)]
+    keep_going: bool,
     /// Of the tests on the local Kubernetes, only those whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -80,6 +85,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(rest) => harness("demo", &rest.arguments, true),
         Task::Images(rest) => harness("images", &rest.arguments, false),
         Task::Bench(rest) => harness("bench", &rest.arguments, true),
+        Task::Soak(rest) => harness("soak", &rest.arguments, true),
         Task::Crds(rest) => harness("crds", &rest.arguments, false),
         Task::Plugin { to } => plugin(to.as_deref()),
         Task::Test(test) => all_tests(&test),
@@ -146,7 +152,7 @@ fn plugin(to: Option<&Path>) -> Result<()> {
 
 fn all_tests(test: &Test) -> Result<()> {
     machine::prepare(!test.no_cluster)?;
-    let keep_going: &[&str] = if test.all_failures {
+    let keep_going: &[&str] = if test.keep_going {
         &["--no-fail-fast"]
     } else {
         &[]
@@ -190,6 +196,9 @@ fn all_tests(test: &Test) -> Result<()> {
         if test.all_failures {
             stories.push("--all-failures");
         }
+        if test.keep_going {
+            stories.push("--keep-going");
+        }
         if let Some(only) = &test.only {
             stories.extend(["--only", only]);
         }
@@ -201,7 +210,7 @@ fn all_tests(test: &Test) -> Result<()> {
         eprintln!("[{} of {count}] {title}", number + 1);
         match cargo(&arguments) {
             Ok(()) => {}
-            Err(_) if test.all_failures => failed.push(title),
+            Err(_) if test.keep_going => failed.push(title),
             Err(error) => return Err(error.context(format!("{title} failed"))),
         }
     }

@@ -129,6 +129,18 @@ impl Audit {
         })
     }
 
+    /// The same as [`Audit::finish`] when the cluster was made anew meanwhile: its clients end as they are,
+    /// and the last questions go to the new one.
+    pub async fn finish_at(mut self, product: &Product<'_>) -> Result<Record> {
+        self.lookup.shutdown().await;
+        self.service = product.target().await?;
+        let (_, nodes) = signal::channel(product.targets_of_pods().await?);
+        self.nodes = nodes;
+        // The watches were at nodes that are gone.
+        self.watchers.clear();
+        Box::pin(self.finish()).await
+    }
+
     /// Ends the load, reads everything, lets the watches arrive, and asks every node for all it has.
     pub async fn finish(mut self) -> Result<Record> {
         self.stop_clients.send_replace(true);
@@ -169,7 +181,7 @@ impl Audit {
 
     /// Ends the load and has it judged: an error unless everything is right.
     pub async fn finish_clean(self, name: &str) -> Result<Verdict> {
-        let verdict = judge(&self.finish().await?, name).await?;
+        let verdict = judge(&Box::pin(self.finish()).await?, name).await?;
         eprintln!("       {verdict}");
         verdict.must_be_clean()?;
         Ok(verdict)

@@ -1,8 +1,10 @@
 //! Measurements: each says what it did and writes its figures as JSON. Ratios come from runs that
 //! alternate in the same minutes, because a shared machine is never twice the same.
 
+pub mod detection;
 pub mod etcd;
 pub mod failover;
+pub mod figure;
 pub mod footprint;
 pub mod log;
 

@@ -1,13 +1,13 @@
 //! The harness as a command; `cargo xtask` checks the machine and then calls it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use standby_e2e::cluster::Cluster;
 use standby_e2e::progress::Progress;
-use standby_e2e::{bench, demo, images, parts};
+use standby_e2e::{bench, demo, images, parts, soak};
 
 /// A local Kubernetes for trying, testing and measuring Standby.
 #[derive(Parser)]
@@ -48,6 +48,18 @@ enum Task {
         #[arg(long, global = true, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Random faults for some minutes, with every history judged.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// The seed of the choices.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the figures to this file.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Write the custom resource definitions to `crds/`.
     Crds {
         /// Only compare, and fail when they differ.
@@ -74,6 +86,18 @@ enum Bench {
     Log,
     /// Memory and processor time of an idle cluster, sizes of the images.
     Footprint,
+    /// How long each fault takes to be noticed, and that what lives is not failed over.
+    Detection {
+        /// How often each fault is done.
+        #[arg(long, default_value_t = 10)]
+        runs: usize,
+        /// For how many minutes in all jitter, pauses and starvation are borne.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Write a figure to this file (SVG).
+        #[arg(long, value_name = "FILE")]
+        figure: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
@@ -109,14 +133,19 @@ async fn run(arguments: Arguments) -> Result<()> {
             })
             .await?;
         }
-        Task::Bench { what, json } => {
-            let json = json.as_deref();
-            match what {
-                Bench::Failover { kills } => bench::failover::run(number, kills, json).await?,
-                Bench::Etcd { only } => bench::etcd::run(only.as_deref(), json).await?,
-                Bench::Log => bench::log::run(json).await?,
-                Bench::Footprint => bench::footprint::run(number, json).await?,
-            }
+        Task::Bench { what, json } => measure(number, what, json.as_deref()).await?,
+        Task::Soak {
+            minutes,
+            seed,
+            json,
+        } => {
+            soak::run(&soak::Options {
+                number,
+                minutes,
+                seed,
+                json,
+            })
+            .await?;
         }
         Task::Crds { check } => crds(check)?,
         Task::Images => {
@@ -128,6 +157,30 @@ async fn run(arguments: Arguments) -> Result<()> {
                 progress.say(&archive.display().to_string());
             }
         }
+    }
+    Ok(())
+}
+
+async fn measure(number: u8, what: Bench, json: Option<&Path>) -> Result<()> {
+    match what {
+        Bench::Failover { kills } => bench::failover::run(number, kills, json).await?,
+        Bench::Etcd { only } => bench::etcd::run(only.as_deref(), json).await?,
+        Bench::Log => bench::log::run(json).await?,
+        Bench::Detection {
+            runs,
+            minutes,
+            figure,
+        } => {
+            let options = bench::detection::Options {
+                number,
+                runs,
+                minutes,
+                json: json.map(Into::into),
+                figure,
+            };
+            bench::detection::run(&options).await?;
+        }
+        Bench::Footprint => bench::footprint::run(number, json).await?,
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub use self::clock::jump_clock;
 pub use self::delay::{Delay, delay_packets};
 pub use self::disk::{Copied, copy_volume, fill, freeze, lose_volume, thaw, thaw_all, throttle};
 pub use self::packets::{
-    Direction, lose_packets, one_way, part_hosts, part_pods, part_pods_both, unplug,
+    Direction, lose_packets, next_address, one_way, part_hosts, part_pods, part_pods_both, unplug,
 };
 pub use self::store::{StoreBackup, back_up_store};
 

@@ -1,14 +1,16 @@
 //! Cables pulled and packets dropped: between hosts, between pods, in one direction or both.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Fault, host_of, pod_address};
+use super::{Fault, host_of, pod_address, powered};
+use crate::cluster::host::Host;
 use crate::cluster::layout::HostName;
 use crate::cluster::{Cluster, network};
 use crate::command::{line, run};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The name before the number of every packet filter table that a fault makes.
 const TABLE: &str = "fault";
@@ -98,6 +100,19 @@ async fn drop_packets(
     Ok(Fault::by_command(
         undo.split(' ').map(String::from).collect(),
     ))
+}
+
+/// Has a host give this address to its next new pod. It must be free by then.
+pub fn next_address(host: Host, address: &str) -> Result<()> {
+    let wrong = || Error::Wrong(format!("{address} is no address of a pod"));
+    let wanted: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+    let before = Ipv4Addr::from(u32::from(wanted).checked_sub(1).ok_or_else(wrong)?);
+    // Where the network plugin of the host remembers which address it gave last.
+    let file = format!(
+        "/proc/{}/root/run/cni-ipam/pods/last_reserved_ip.0",
+        powered(host)?
+    );
+    std::fs::write(&file, before.to_string()).map_err(Error::file("write", file))
 }
 
 /// Removes every table that a fault made.

@@ -2,9 +2,14 @@
 //! load loses nothing; and when its history is spoiled, the judge says so.
 
 use standby_e2e::audit::{Audit, Kind, Record, judge};
+use standby_e2e::command;
 use standby_e2e::error::{Error, Result, ensure};
 use standby_e2e::etcd;
+use standby_e2e::limits::BUILD_TIMEOUT;
+use standby_e2e::parts::repository;
 use standby_e2e::workload::{Load, Target, now_us};
+
+use tokio::process::Command;
 
 use crate::Stage;
 
@@ -21,6 +26,13 @@ const SPOILT: &[(&str, Spoil, &str)] = &[
 ];
 
 pub async fn run(stage: &Stage) -> Result<()> {
+    // Its own tests first: many small histories.
+    let mut tests = Command::new("go");
+    tests
+        .args(["test", "./..."])
+        .current_dir(repository().join("e2e/go/judge"));
+    command::output(tests, BUILD_TIMEOUT).await?;
+
     let folder = stage.cluster.layout.folder();
     let folder = folder.join(format!("etcd-judged-{}", now_us()));
     std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;

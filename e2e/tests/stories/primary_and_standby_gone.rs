@@ -1,0 +1,36 @@
+//! The hosts of primary and standby vanish at once: the third node lacks nothing that it knows of, but
+//! nobody can know, so writes wait. One of the two comes back, and the cluster goes on by itself.
+
+use standby_e2e::error::{Result, ensure};
+use standby_e2e::faults::host_of;
+use standby_e2e::limits::FAILOVER_TIMEOUT;
+use standby_e2e::scene::Scene;
+use standby_e2e::workload::Load;
+
+use crate::Stage;
+
+pub async fn run(stage: &Stage) -> Result<()> {
+    let mut scene = Scene::open(&stage.cluster, &stage.namespace).await?;
+    let standby = host_of(&stage.cluster, &scene.standby)?;
+    scene.strike();
+    host_of(&stage.cluster, &scene.primary)?.power_off().await?;
+    standby.power_off().await?;
+    scene
+        .product
+        .until(
+            "a failover that is not done",
+            FAILOVER_TIMEOUT,
+            |now| match &now.phase {
+                Some(phase) if phase.contains("blocked") || phase.contains("Blocked") => Ok(()),
+                phase => Err(format!("{phase:?}: {:?}", now.why)),
+            },
+        )
+        .await?;
+    let before = scene.load.acknowledged();
+    standby.power_on().await?;
+    scene.writes_go("primary and standby gone").await?;
+    ensure(scene.load.acknowledged() > before, || {
+        "nothing was written".to_owned()
+    })?;
+    scene.close().await.map(drop)
+}
