@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt};
 use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus, names};
 
 use crate::cluster::Cluster;
+use crate::cluster::layout::{HOSTS, HostName};
 use crate::command::until;
 use crate::error::{Error, Result};
 use crate::faults;
@@ -112,6 +113,24 @@ pub async fn scale_operator(cluster: &Cluster, count: u8) -> Result<()> {
         },
     )
     .await
+}
+
+/// Has one operator run, on that host: for faults that would take every other one along.
+pub async fn one_operator_on(cluster: &Cluster, host: HostName) -> Result<()> {
+    let others = HOSTS.into_iter().filter(|other| *other != host);
+    let others: Vec<String> = others.map(|name| cluster.layout.node_name(name)).collect();
+    let words = |verb: &'static str| {
+        [
+            &[verb][..],
+            &others.iter().map(String::as_str).collect::<Vec<_>>(),
+        ]
+        .concat()
+    };
+    scale_operator(cluster, 0).await?;
+    cluster.api.kubectl(&words("cordon")).await?;
+    let scaled = scale_operator(cluster, 1).await;
+    cluster.api.kubectl(&words("uncordon")).await?;
+    scaled
 }
 
 /// The host on which the leading operator runs, by the Lease that it holds.

@@ -1,6 +1,7 @@
 //! What every failure story has in common: a Ready cluster under judged load, a moment at which
 //! something is done to it, how long writers waited, and a clean and Ready end without a person.
 
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use standby_api::StandbyClusterStatus;
@@ -126,24 +127,28 @@ impl<'a> Scene<'a> {
 
     /// Undoes every fault; the cluster is Ready and Safe again without a person, every node is healthy,
     /// writes go, and the history is clean.
-    pub async fn close(self) -> Result<Verdict> {
-        let name = self.product.namespace.clone();
-        let verdict = judge(&self.end().await?, &name).await?;
-        eprintln!("       {verdict}");
-        verdict.must_be_clean()?;
-        Ok(verdict)
+    pub fn close(self) -> BoxFuture<'a, Result<Verdict>> {
+        Box::pin(async move {
+            let name = self.product.namespace.clone();
+            let verdict = judge(&self.end().await?, &name).await?;
+            eprintln!("       {verdict}");
+            verdict.must_be_clean()?;
+            Ok(verdict)
+        })
     }
 
     /// The same without the judgement.
-    pub async fn end(self) -> Result<Record> {
-        let Self { product, load, .. } = self;
-        faults::heal(product.cluster).await?;
-        product.ready(CLUSTER_READY_TIMEOUT).await?;
-        for node in product.status().await?.nodes {
-            product.healthy(&node.name).await?;
-        }
-        load.more(WRITES).await?;
-        Box::pin(load.finish()).await
+    pub fn end(self) -> BoxFuture<'a, Result<Record>> {
+        Box::pin(async move {
+            let Self { product, load, .. } = self;
+            faults::heal(product.cluster).await?;
+            product.ready(CLUSTER_READY_TIMEOUT).await?;
+            for node in product.status().await?.nodes {
+                product.healthy(&node.name).await?;
+            }
+            load.more(WRITES).await?;
+            load.finish().await
+        })
     }
 
     /// The name of the primary before.

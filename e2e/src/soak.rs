@@ -143,7 +143,7 @@ async fn round(
     }
     figures.failovers += scene.product.status().await?.failovers.len();
     let product_name = scene.product.namespace.clone();
-    let record = Box::pin(scene.end()).await?;
+    let record = scene.end().await?;
     let verdict = crate::audit::judge(&record, &product_name).await?;
     eprintln!("       {verdict}");
     add(figures, name, verdict);

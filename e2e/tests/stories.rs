@@ -6,6 +6,7 @@ mod stories {
     pub mod api_server_away;
     pub mod api_store_restored;
     pub mod bad_resources;
+    pub mod bits_flipped;
     pub mod clock_jump;
     pub mod delete;
     pub mod disk_full;
@@ -29,8 +30,10 @@ mod stories {
     pub mod pod_ip_reuse;
     pub mod primary_and_standby_gone;
     pub mod primary_host_gone;
+    pub mod primary_isolated;
     pub mod primary_killed;
     pub mod primary_stopped;
+    pub mod promote_with_loss;
     pub mod replica_killed;
     pub mod rolling_restart;
     pub mod scale;
@@ -42,6 +45,7 @@ mod stories {
     pub mod switchover;
     pub mod switchover_without_api;
     pub mod two_faults;
+    pub mod two_nodes;
     pub mod unacknowledged_tail;
     pub mod unsafe_view;
     pub mod volume_lost;
@@ -94,14 +98,8 @@ const CORE: &[(&str, Story)] = stories![
     writes_from_everywhere,
     primary_killed,
     standby_killed,
-    primary_stopped,
-    frozen_volume,
-    operator_cut_from_primary,
-    one_way_partition,
-    two_faults,
     unacknowledged_tail,
     operator_away,
-    stale_leader,
     api_server_away,
     primary_host_gone,
     leader_and_primary_gone,
@@ -110,6 +108,13 @@ const CORE: &[(&str, Story)] = stories![
 
 /// What is told besides when all failures are asked for.
 const REST: &[(&str, Story)] = stories![
+    primary_stopped,
+    frozen_volume,
+    operator_cut_from_primary,
+    one_way_partition,
+    primary_isolated,
+    two_faults,
+    stale_leader,
     replica_killed,
     standby_host_gone,
     standby_cut_from_primary,
@@ -118,6 +123,8 @@ const REST: &[(&str, Story)] = stories![
     disk_full,
     volume_lost,
     volume_rolled_back,
+    bits_flipped,
+    two_nodes,
     pod_deleted,
     jitter_and_pauses,
     clock_jump,
@@ -134,6 +141,7 @@ const REST: &[(&str, Story)] = stories![
     fence,
     pause,
     manual_mode,
+    promote_with_loss,
     api_store_restored,
 ];
 

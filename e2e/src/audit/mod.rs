@@ -71,13 +71,12 @@ impl Audit {
         Self::start_at(product.target().await?, nodes, lookup).await
     }
 
-    /// Load on a server that is not the product, to test the judge by.
-    pub async fn start_on(server: Target) -> Result<Self> {
-        let one = BTreeMap::from([("server".to_owned(), server.clone())]);
-        let (tell, nodes) = signal::channel(one);
+    /// Load on servers that stay where they are, to test the judge by.
+    pub async fn start_on(service: Target, servers: BTreeMap<String, Target>) -> Result<Self> {
+        let (tell, nodes) = signal::channel(servers);
         let mut lookup = JoinSet::new();
         lookup.spawn(async move { tell.closed().await });
-        Self::start_at(server, nodes, lookup).await
+        Self::start_at(service, nodes, lookup).await
     }
 
     async fn start_at(service: Target, nodes: Nodes, lookup: JoinSet<()>) -> Result<Self> {
@@ -145,8 +144,15 @@ impl Audit {
     pub async fn finish(mut self) -> Result<Record> {
         self.stop_clients.send_replace(true);
         while self.clients.join_next().await.is_some() {}
-        let last = read_everything(&self.service, &self.recorder).await?;
         let nodes = self.nodes.borrow().clone();
+        // What was given up without an answer may still happen: until nothing does any more.
+        let (last, logs) = loop {
+            let last = read_everything(&self.service, &self.recorder).await?;
+            let logs = logs(&nodes, last).await?;
+            if read_everything(&self.service, &self.recorder).await? == last {
+                break (last, logs);
+            }
+        };
         let arrive: Vec<u64> = self
             .watchers
             .iter()
@@ -164,14 +170,6 @@ impl Audit {
         .await;
         self.stop_watches.send_replace(true);
         while self.watches.join_next().await.is_some() {}
-        let mut logs = Vec::new();
-        for (name, target) in &nodes {
-            let look = async || {
-                let log = watcher::log_of(name, target, last).await;
-                log.map_err(|error| error.to_string())
-            };
-            logs.push(until(&format!("the log of {name}"), CHECK_TIMEOUT, look).await?);
-        }
         self.lookup.shutdown().await;
         let mut record = self.recorder.take();
         record.logs = logs;
@@ -200,6 +198,19 @@ impl Load for Audit {
     fn longest_gap(&self, since_us: i64) -> Option<Gap> {
         self.recorder.longest_gap(since_us)
     }
+}
+
+/// What every node tells of all revisions up to `last`.
+async fn logs(nodes: &BTreeMap<String, Target>, last: i64) -> Result<Vec<NodeLog>> {
+    let mut logs = Vec::new();
+    for (name, target) in nodes {
+        let look = async || {
+            let log = watcher::log_of(name, target, last).await;
+            log.map_err(|error| error.to_string())
+        };
+        logs.push(until(&format!("the log of {name}"), CHECK_TIMEOUT, look).await?);
+    }
+    Ok(logs)
 }
 
 /// Reads everything, as soon as somebody answers, and returns the store's revision.

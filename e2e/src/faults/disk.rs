@@ -143,6 +143,51 @@ pub async fn lose_volume(
     host.power_on().await
 }
 
+/// Turns bits around in the middle of what a node's log holds. The host is without power meanwhile.
+pub async fn flip_bits(cluster: &Cluster, pod: &Pod, claim: &PersistentVolumeClaim) -> Result<()> {
+    let host = host_of(cluster, pod)?;
+    let image = volume_path(host, claim)?.with_extension("img");
+    let folder = image.with_extension("looked-at");
+    host.power_off().await?;
+    std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
+    let (image, shown) = (image.to_string_lossy(), folder.to_string_lossy());
+    run("mount", &["-o", "loop", &image, &shown]).await?;
+    let flipped = flip_in(&folder);
+    run("umount", &[shown.as_ref()]).await?;
+    std::fs::remove_dir(&folder).map_err(Error::file("remove", &folder))?;
+    flipped?;
+    host.power_on().await
+}
+
+fn flip_in(volume: &Path) -> Result<()> {
+    let mut segments = Vec::new();
+    let mut open = vec![volume.to_owned()];
+    while let Some(folder) = open.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(Error::file("read", &folder))?;
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "segment") {
+                segments.push(path);
+            }
+        }
+    }
+    segments.sort();
+    let file = segments
+        .first()
+        .ok_or_else(|| Error::Wrong(format!("no log below {}", volume.display())))?;
+    let mut bytes = std::fs::read(file).map_err(Error::file("read", file))?;
+    // A segment is filled with zeros ahead.
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    for byte in bytes.iter_mut().skip(used / 2).take(FLIPPED_BYTES) {
+        *byte = !*byte;
+    }
+    std::fs::write(file, bytes).map_err(Error::file("write", file))
+}
+
+/// How many bytes in a row are damaged.
+const FLIPPED_BYTES: usize = 16;
+
 /// The folder of a claim's volume, by the way the machine sees it.
 fn seen_from_here(host: Host, claim: &PersistentVolumeClaim) -> Result<PathBuf> {
     let inside = volume_path(host, claim)?;

@@ -22,7 +22,9 @@ use crate::error::{Error, Result};
 
 pub use self::clock::jump_clock;
 pub use self::delay::{Delay, delay_packets};
-pub use self::disk::{Copied, copy_volume, fill, freeze, lose_volume, thaw, thaw_all, throttle};
+pub use self::disk::{
+    Copied, copy_volume, fill, flip_bits, freeze, lose_volume, thaw, thaw_all, throttle,
+};
 pub use self::packets::{
     Direction, lose_packets, next_address, one_way, part_hosts, part_pods, part_pods_both, unplug,
 };
@@ -133,7 +135,7 @@ pub fn starve(cluster: &Cluster, pod: &Pod, container: &str, thousandths: u64) -
 const STARVE_PERIOD_US: u64 = 100_000;
 
 /// Undoes every fault that may be left: power, cables, packet filters, frozen disks, stopped
-/// processes, and the programs of the control plane.
+/// processes, the programs of the control plane, and cordons.
 pub async fn heal(cluster: &Cluster) -> Result<()> {
     let layout = cluster.layout;
     thaw_all(layout).await?;
@@ -151,7 +153,10 @@ pub async fn heal(cluster: &Cluster) -> Result<()> {
             program.start(layout, &cluster.programs)?;
         }
     }
-    cluster.start_program(Program::ApiServer).await
+    cluster.start_program(Program::ApiServer).await?;
+    let nodes = HOSTS.map(|name| layout.node_name(name));
+    let words = ["uncordon", &nodes[0], &nodes[1], &nodes[2]];
+    cluster.api.kubectl(&words).await.map(drop)
 }
 
 /// The host a pod runs on.

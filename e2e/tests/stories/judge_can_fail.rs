@@ -1,6 +1,8 @@
 //! The judge of histories is right about something known: a real etcd that is killed by SIGKILL under
 //! load loses nothing; and when its history is spoiled, the judge says so.
 
+use std::collections::BTreeMap;
+
 use standby_e2e::audit::{Audit, Kind, Record, judge};
 use standby_e2e::command;
 use standby_e2e::error::{Error, Result, ensure};
@@ -39,7 +41,9 @@ pub async fn run(stage: &Stage) -> Result<()> {
     let mut members = etcd::start(&stage.cluster.programs, &folder, 1).await?;
     let member = &mut members[0];
 
-    let load = Audit::start_on(Target::plain(&member.url)).await?;
+    let server = Target::plain(&member.url);
+    let servers = BTreeMap::from([("etcd".to_owned(), server.clone())]);
+    let load = Audit::start_on(server, servers).await?;
     load.more(WRITES).await?;
     member.kill().await?;
     member.start()?;

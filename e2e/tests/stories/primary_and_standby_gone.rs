@@ -4,6 +4,7 @@
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::faults::host_of;
 use standby_e2e::limits::FAILOVER_TIMEOUT;
+use standby_e2e::product::one_operator_on;
 use standby_e2e::scene::Scene;
 use standby_e2e::workload::Load;
 
@@ -11,6 +12,9 @@ use crate::Stage;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let mut scene = Scene::open(&stage.cluster, &stage.namespace).await?;
+    let third = host_of(&stage.cluster, &scene.product.replica().await?)?;
+    one_operator_on(&stage.cluster, third.name).await?;
+    scene.look_again().await?;
     let standby = host_of(&stage.cluster, &scene.standby)?;
     scene.strike();
     host_of(&stage.cluster, &scene.primary)?.power_off().await?;

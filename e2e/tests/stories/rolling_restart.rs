@@ -1,6 +1,7 @@
 //! The configuration changes: replicas are restarted first, the primary last and after a switchover.
 
 use serde_json::json;
+use standby_e2e::command::until;
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::limits::CLUSTER_READY_TIMEOUT;
 use standby_e2e::scene::Scene;
@@ -16,25 +17,18 @@ pub async fn run(stage: &Stage) -> Result<()> {
     scene.strike();
     let memory = json!({"resources": {"requests": {"memory": "65Mi"}}});
     scene.product.change(&memory).await?;
-    scene
-        .product
-        .until(
-            "every pod to be new",
-            CLUSTER_READY_TIMEOUT * 2,
-            |now| match now.nodes.iter().all(|node| node.healthy) {
-                true => Ok(()),
-                false => Err(format!("{:?}", now.phase)),
-            },
-        )
-        .await?;
-    let mut left = before.clone();
-    let limit = std::time::Instant::now() + CLUSTER_READY_TIMEOUT * 2;
-    while !left.is_empty() && std::time::Instant::now() < limit {
-        let now = pods(&scene).await.unwrap_or_default();
-        left.retain(|uid| now.contains(uid));
-        tokio::time::sleep(standby_e2e::limits::POLL_INTERVAL).await;
-    }
-    ensure(left.is_empty(), || format!("pods are as before: {left:?}"))?;
+    until(
+        "every pod to be new",
+        CLUSTER_READY_TIMEOUT * 2,
+        async || {
+            let now = pods(&scene).await.map_err(|error| error.to_string())?;
+            match before.iter().find(|uid| now.contains(uid)) {
+                None => Ok(()),
+                Some(uid) => Err(format!("{uid} is as before")),
+            }
+        },
+    )
+    .await?;
     scene.product.ready(CLUSTER_READY_TIMEOUT).await?;
     let gap_ms = scene.writes_go("a rolling restart").await?;
     ensure(gap_ms < GAP_MAX_MS, || {
