@@ -55,6 +55,7 @@ pub fn report(report: v1::Report, pod_uid: &str, at: Micros) -> Result<NodeRepor
         stall: report.write_stall.map(stall).transpose()?,
         doubt: report.doubt,
         doubts_primary: report.doubts_primary,
+        wants_switchover_to: Some(report.wants_switchover_to).filter(|to| !to.is_empty()),
         disk_total_bytes: report.disk_total_bytes,
         disk_free_bytes: report.disk_free_bytes,
         disk_full: report.disk_full,

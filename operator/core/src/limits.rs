@@ -25,6 +25,17 @@ pub const ALONE_AFTER_MS: u64 = 5_000;
 pub const AWAIT_NODES_MAX: usize = 3;
 /// A node that lags by more entries than this is not waited for while writes are going.
 pub const HEAL_LAG_ENTRIES_MAX: u64 = 10_000;
+/// How long an operator that has just taken over waits for nodes to speak before it fails over in a view
+/// that none of them has confirmed, in milliseconds.
+pub const CONFIRM_MAX_MS: u64 = 3_000;
+/// The most entries beyond those known to exist that a consent to loss may name.
+pub const LOSS_BEYOND_KNOWN_MAX: u64 = 1_000_000_000;
+/// Entries that nodes which could not be asked may have acknowledged beyond all that is known: a bound for
+/// the record of a recovery without them.
+pub const RECOVERY_UNKNOWN_ENTRIES: u64 = 1_000_000;
+/// How far above the highest known epoch a recovery without everybody goes on, so that nodes which could
+/// not be asked are below it.
+pub const RECOVERY_EPOCH_MARGIN: u64 = 1_000;
 /// The primary is moved to a better place only after the cluster has been healthy for so long, in
 /// milliseconds.
 pub const PREFERRED_AFTER_MS: u64 = 60_000;

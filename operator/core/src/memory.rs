@@ -6,11 +6,11 @@ mod tests;
 
 use std::fmt;
 
-use standby_core::{Epoch, Micros, NodeId, View};
+use standby_core::{Epoch, Index, Micros, NodeId, View};
 
 use crate::judge::FailureReason;
 use crate::limits;
-use crate::observe::{NodeReport, NodeRole, Observation};
+use crate::observe::{NodeFacts, NodeReport, NodeRole, Observation};
 
 /// The most failovers on suspicion that are remembered: more than any limit counts.
 const SUSPICIONS_MAX: usize = 32;
@@ -98,6 +98,12 @@ pub struct Memory {
     pub followed: Option<Epoch>,
     /// The container of the last process that was seen as primary and has been followed by another.
     pub past_container: Option<String>,
+    /// The last epoch that a node confirmed: it has adopted exactly the recorded view.
+    pub confirmed: Option<Epoch>,
+    /// Since when the current epoch has been looked at.
+    pub in_epoch: Since,
+    /// The highest index that may have been acknowledged, as reports have told.
+    pub highest: Index,
     /// Since when the cluster has been healthy in the current epoch.
     pub healthy: Since,
     /// When failovers on suspicion were recorded, the oldest first.
@@ -125,6 +131,13 @@ impl Memory {
             return;
         };
         self.follow_views(view.epoch);
+        self.in_epoch.note(true, view.epoch, now);
+        for report in observation.nodes.values().filter_map(NodeFacts::live) {
+            if report.view.as_ref() == Some(view) {
+                self.confirmed = Some(view.epoch);
+            }
+            self.highest = self.highest.max(crate::plan::known(view, report));
+        }
         if let Some(report) = observation.live(&view.primary)
             && report.role == NodeRole::Primary
             && report.epoch() == view.epoch
@@ -270,6 +283,7 @@ impl Memory {
 
     /// A view was recorded at `now`.
     pub fn view_recorded(&mut self, view: &View, now: Micros) {
+        self.confirmed = Some(view.epoch);
         if let Some(failover) = &mut self.failover
             && view.epoch == failover.from.next()
         {

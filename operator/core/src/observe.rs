@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use standby_core::{ClusterId, Epoch, Index, Micros, NodeId, Position, View};
 
 use jiff::Timestamp;
+use standby_api::DataLoss;
 
 use crate::detect::{Loss, Thresholds};
 use crate::orders::Orders;
@@ -261,6 +262,8 @@ pub struct NodeReport {
     /// The doubt is about the primary of its view, which lacks entries it knows to be committed
     /// (V11). The node itself has them.
     pub doubts_primary: bool,
+    /// A client asked it, the primary, to hand over to this node (etcd's `MoveLeader`).
+    pub wants_switchover_to: Option<String>,
     /// Size of its volume, bytes.
     pub disk_total_bytes: u64,
     /// Free on its volume, bytes.
@@ -373,6 +376,8 @@ pub struct Observation {
     pub wall: Timestamp,
     /// What is recorded.
     pub recorded: Recorded,
+    /// Every loss of acknowledged writes that somebody consented to, the oldest first.
+    pub losses: Vec<DataLoss>,
     /// Every node there is or should be, by pod name.
     pub nodes: BTreeMap<String, NodeFacts>,
 }

@@ -299,11 +299,12 @@ impl Actor {
             }
         };
         let deleting = plan.phase == Phase::Deleting;
+        let paused = plan.withheld.is_some();
         let changed = background.applied.as_ref().is_none_or(|(applied, at)| {
             applied != cluster || background.due(Some(*at), APPLY_EVERY_MS)
         });
         let slices = announce::read_slices(cluster, observation);
-        let slices_changed = !deleting && background.slices.as_ref() != Some(&slices);
+        let slices_changed = !deleting && !paused && background.slices.as_ref() != Some(&slices);
         let work = Work {
             cluster: cluster.clone(),
             actions: plan
@@ -312,7 +313,7 @@ impl Actor {
                 .filter(|p| !p.action.is_hot())
                 .cloned()
                 .collect(),
-            objects: (changed && !deleting).then(|| observation.cluster.wanted.clone()),
+            objects: (changed && !deleting && !paused).then(|| observation.cluster.wanted.clone()),
             slices: slices_changed.then_some(slices),
             volumes: self.unknown_volumes(observation),
             status: write.then_some(now),

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use standby_api::StandbyCluster;
+use standby_api::{DataLoss, StandbyCluster};
 use standby_core::{Epoch, Micros};
+use standby_operator_core::build::view::join_losses;
 use standby_operator_core::facts::cluster_facts;
 use standby_operator_core::observe::{Observation, Recorded};
 use standby_operator_core::orders::Orders;
@@ -20,6 +21,13 @@ use crate::reconcile::{StepError, dereference, record};
 use crate::stream::NodeStream;
 
 impl Actor {
+    /// Every loss that was ever consented to: beside the view, or in the status if the view was lost.
+    pub(super) fn losses(&self) -> Vec<DataLoss> {
+        let status = self.status.as_ref();
+        let told = status.map_or(&[][..], |status| &status.data_loss);
+        join_losses(self.held.losses(), told)
+    }
+
     pub(super) fn reported_above(&self, epoch: Epoch) -> bool {
         self.streams
             .values()
@@ -56,6 +64,7 @@ impl Actor {
             cluster: facts,
             wall: self.context.clock.moment().wall,
             recorded: self.recorded.clone(),
+            losses: self.losses(),
             nodes,
         }
     }
@@ -88,7 +97,16 @@ impl Actor {
         let Some((next, basis)) = plan.view_to_record() else {
             return false;
         };
-        match record::record(&self.context, &self.key, cluster, next, basis).await {
+        let losses = self.losses();
+        let recorded = record::record(
+            &self.context,
+            &self.key,
+            cluster,
+            &mut self.held,
+            (next, basis),
+            &losses,
+        );
+        match recorded.await {
             Ok(change) => {
                 let now = self.context.clock.now();
                 info!(epoch = next.epoch.0, ?change, view = %next, why = %plan.why, "recorded");
@@ -110,7 +128,7 @@ impl Actor {
             }
             Err(StepError::Superseded) => {
                 info!("something else was recorded meanwhile; planning anew");
-                match record::read(&self.context, &self.key).await {
+                match record::read(&self.context, &self.key, &mut self.held).await {
                     Ok(recorded) => {
                         self.recorded = recorded;
                         true

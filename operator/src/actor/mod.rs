@@ -25,6 +25,7 @@ use crate::context::{Context, Key};
 use crate::limits::{HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS, ms};
 use crate::reconcile::announce::Announced;
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
+use crate::reconcile::record::Held;
 use crate::reconcile::{StepError, pki, record, release};
 use crate::stream::NodeStream;
 use crate::tls::OperatorTls;
@@ -50,6 +51,7 @@ pub struct Actor {
     volumes: Volumes,
     memory: Memory,
     recorded: Recorded,
+    held: Held,
     looked: Option<Micros>,
     cluster: Option<Arc<ValidatedCluster>>,
     /// What is wrong with the specification, as people should read it.
@@ -90,6 +92,7 @@ impl Actor {
             volumes: Volumes::new(),
             memory: Memory::default(),
             recorded: Recorded::Unknown,
+            held: Held::default(),
             looked: None,
             cluster: None,
             complaint: None,
@@ -252,6 +255,7 @@ impl Actor {
             if !self.uid.is_empty() {
                 self.memory = Memory::default();
                 self.recorded = Recorded::Unknown;
+                self.held = Held::default();
                 self.cluster = None;
                 self.announced = None;
                 self.told.clear();
@@ -302,7 +306,7 @@ impl Actor {
             (Recorded::View(_), Some(_)) | (Recorded::Absent, None) => false,
         };
         if stale {
-            self.recorded = record::read(&self.context, &self.key).await?;
+            self.recorded = record::read(&self.context, &self.key, &mut self.held).await?;
             self.looked = Some(now);
         }
         Ok(())

@@ -1,11 +1,14 @@
 //! The streams of a cluster, and what its nodes are told.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use standby_api::Client;
 use standby_control::{CLIENT_PORT, CONTROL_PORT, PEER_PORT, v1};
+use standby_core::View;
 use standby_operator_core::build::service::{self, Access};
+use standby_operator_core::build::view::told_losses;
 use standby_operator_core::observe::{NodeFacts, Observation};
 use standby_operator_core::plan::{Action, Plan};
 use standby_operator_core::validate::ValidatedCluster;
@@ -49,7 +52,7 @@ impl Actor {
                     await_nodes,
                     previous_stopped,
                 } => Some(Arc::new(v1::PushView {
-                    view: observation.view().map(Into::into),
+                    view: observation.view().map(|view| told(view, observation)),
                     await_nodes: await_nodes.iter().map(Into::into).collect(),
                     previous_primary_stopped: *previous_stopped,
                     peers: peers(cluster, observation),
@@ -75,6 +78,16 @@ impl Actor {
             });
         }
     }
+}
+
+/// The view as nodes are told it: with what was ever given up.
+fn told(view: &View, observation: &Observation) -> v1::View {
+    View {
+        loss: told_losses(&observation.losses),
+        ..view.clone()
+    }
+    .borrow()
+    .into()
 }
 
 fn target(name: &str, facts: &NodeFacts) -> Option<Target> {

@@ -53,7 +53,7 @@ pub fn target(observation: &Observation, name: &str) -> Option<Target> {
         host: pod.host.clone(),
         zone: pod.zone.clone(),
         role,
-        readable: facts.live().is_some_and(follows),
+        readable: facts.live().is_some_and(follows) && !observation.cluster.orders.fences(name),
     })
 }
 

@@ -18,6 +18,7 @@ use standby_operator_core::plan::{Action, Planned};
 use standby_operator_core::validate::ValidatedCluster;
 use tracing::{info, warn};
 
+use super::record::Held;
 use super::{StepError, pki, record, release};
 use crate::api::{ApiError, MANAGER, MANAGER_ROLE, USUAL, apply, within};
 use crate::context::{Context, Key};
@@ -229,7 +230,7 @@ async fn delete_claim(
         namespace: cluster.namespace.clone(),
         name: cluster.name.clone(),
     };
-    let recorded = record::read(context, &key).await?;
+    let recorded = record::read(context, &key, &mut Held::default()).await?;
     let spare = matches!(&recorded, Recorded::View(view)
         if view.complete.iter().all(|complete| complete.name != node));
     if !spare {

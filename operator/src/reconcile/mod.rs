@@ -33,6 +33,14 @@ pub enum StepError {
         /// Why not.
         source: standby_api::SpecError,
     },
+    /// What stands beside the recorded view of past losses cannot be read.
+    #[error("StandbyView {name}: annotation standby.dev/data-loss: {source}")]
+    Losses {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
     /// Something else was recorded meanwhile: plan anew.
     #[error("the recorded view changed meanwhile")]
     Superseded,

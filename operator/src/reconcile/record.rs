@@ -1,9 +1,9 @@
 //! The recorded view: read live, written by compare-and-swap. Never from a cache.
 
 use kube::api::{Api, PostParams};
-use standby_api::{Consent, ConsentKind, StandbyView, StandbyViewSpec};
+use standby_api::{Consent, ConsentKind, DataLoss, StandbyView, StandbyViewSpec};
 use standby_core::{View, ViewChange};
-use standby_operator_core::build::view::view as build;
+use standby_operator_core::build::view::{join_losses, keep_losses, losses, view as build};
 use standby_operator_core::observe::Recorded;
 use standby_operator_core::plan::{Basis, check_record};
 use standby_operator_core::validate::ValidatedCluster;
@@ -11,6 +11,9 @@ use standby_operator_core::validate::ValidatedCluster;
 use super::StepError;
 use crate::api::{HOT, within};
 use crate::context::{Context, Key};
+
+/// The longest text of what may be lost: the schema's limit.
+const MAY_LOSE_LENGTH_MAX: usize = 1_000;
 
 /// Reads the live object.
 async fn live(context: &Context, key: &Key) -> Result<Option<StandbyView>, StepError> {
@@ -25,15 +28,48 @@ fn parse(key: &Key, spec: &StandbyViewSpec) -> Result<View, StepError> {
     })
 }
 
-/// What is recorded now.
-pub async fn read(context: &Context, key: &Key) -> Result<Recorded, StepError> {
-    Ok(match live(context, key).await? {
+/// The view object as it was read live or written last, with its `resourceVersion`. A change that is
+/// based on it is refused by the API server if anything has changed since: so it spares a failover the
+/// read before each write, and can never make a stale change succeed.
+#[derive(Default)]
+pub struct Held {
+    object: Option<StandbyView>,
+    /// Every loss that was ever consented to, as it stands beside the view.
+    losses: Vec<DataLoss>,
+}
+
+impl Held {
+    /// Every loss that was ever consented to, as far as the view object knows.
+    #[must_use]
+    pub fn losses(&self) -> &[DataLoss] {
+        &self.losses
+    }
+
+    fn take(&mut self, key: &Key, object: Option<StandbyView>) -> Result<(), StepError> {
+        if let Some(object) = &object {
+            let losses = losses(object).map_err(|source| StepError::Losses {
+                name: key.name.clone(),
+                source,
+            })?;
+            self.losses = join_losses(&losses, &self.losses);
+        }
+        self.object = object;
+        Ok(())
+    }
+}
+
+/// What is recorded now, read live.
+pub async fn read(context: &Context, key: &Key, held: &mut Held) -> Result<Recorded, StepError> {
+    held.object = None;
+    held.take(key, live(context, key).await?)?;
+    Ok(match &held.object {
         Some(object) => Recorded::View(parse(key, &object.spec)?),
         None => Recorded::Absent,
     })
 }
 
-/// Records `next`, if exactly `basis` is recorded at this moment.
+/// Records `next`, if exactly `basis` is recorded at this moment. `losses`: every loss that is known of,
+/// kept beside the view with the one that comes with it.
 ///
 /// # Errors
 /// [`StepError::Superseded`] when something else is recorded: the caller reads and plans anew.
@@ -41,17 +77,22 @@ pub async fn record(
     context: &Context,
     key: &Key,
     cluster: &ValidatedCluster,
-    next: &View,
-    basis: &Basis,
+    held: &mut Held,
+    planned: (&View, &Basis),
+    known: &[DataLoss],
 ) -> Result<ViewChange, StepError> {
-    let object = live(context, key).await?;
+    let (next, basis) = planned;
+    let object = match held.object.take() {
+        Some(object) => Some(object),
+        None => live(context, key).await?,
+    };
     let recorded = object
         .as_ref()
         .map(|object| parse(key, &object.spec))
         .transpose()?;
     let as_planned = match basis {
         Basis::Nothing => recorded.is_none(),
-        Basis::View(view) => recorded.as_ref() == Some(view),
+        Basis::View(view) | Basis::Loss { view, .. } => recorded.as_ref() == Some(view),
         Basis::Nodes {
             recorded: planned, ..
         } => recorded == *planned,
@@ -69,20 +110,21 @@ pub async fn record(
             "about to record a view that breaks a rule: {checked:?}"
         );
     }
-    write(context, key, cluster, next, basis, object).await?;
+    let losses = join_losses(known, basis.loss().map_or(&[], std::slice::from_ref));
+    let mut made = build(cluster, next, consent(basis, next));
+    keep_losses(&mut made, &losses);
+    let written = write(context, key, made, object).await?;
+    held.take(key, Some(written))?;
     Ok(change)
 }
 
 async fn write(
     context: &Context,
     key: &Key,
-    cluster: &ValidatedCluster,
-    next: &View,
-    basis: &Basis,
+    made: StandbyView,
     object: Option<StandbyView>,
-) -> Result<(), StepError> {
+) -> Result<StandbyView, StepError> {
     let views: Api<StandbyView> = Api::namespaced(context.client.clone(), &key.namespace);
-    let made = build(cluster, next, consent(basis, next));
     let params = PostParams {
         field_manager: Some(crate::api::MANAGER.into()),
         dry_run: false,
@@ -90,6 +132,13 @@ async fn write(
     let written = if let Some(mut object) = object {
         // With the resourceVersion of the live object: the compare-and-swap.
         object.spec = made.spec;
+        for (name, value) in made.metadata.annotations.into_iter().flatten() {
+            object
+                .metadata
+                .annotations
+                .get_or_insert_default()
+                .insert(name, value);
+        }
         within(
             HOT,
             "record the view",
@@ -100,22 +149,56 @@ async fn write(
         within(HOT, "record the first view", views.create(&params, &made)).await
     };
     match written {
-        Ok(_) => Ok(()),
+        Ok(object) => Ok(object),
         Err(error) if error.is_conflict() || error.is_not_found() => Err(StepError::Superseded),
         Err(error) => Err(error.into()),
     }
 }
 
-/// V10: continuing a lost view names its evidence.
+/// What a view that no rule allows by itself says of the consent to it.
 fn consent(basis: &Basis, next: &View) -> Option<Consent> {
-    let Basis::Nodes { recovery, .. } = basis else {
-        return None;
+    let (kind, by, why, may_lose) = match basis {
+        Basis::Nothing | Basis::View(_) => return None,
+        Basis::Loss { record, .. } => (
+            ConsentKind::AcceptDataLoss,
+            record.by.clone(),
+            record.why.clone(),
+            format!(
+                "what was acknowledged after entry {}, up to entry {}",
+                record.from,
+                record.loses_up_to.unwrap_or_default()
+            ),
+        ),
+        // V10: continuing a lost view names its evidence.
+        Basis::Nodes {
+            recovery,
+            record: None,
+            ..
+        } => (
+            ConsentKind::Recovery,
+            "standby-operator".into(),
+            "the view object was lost or restored, and every node was asked".into(),
+            format!("nothing: {}", recovery.evidence),
+        ),
+        Basis::Nodes {
+            recovery,
+            record: Some(record),
+            ..
+        } => (
+            ConsentKind::Recovery,
+            record.by.clone(),
+            record.why.clone(),
+            format!(
+                "what nodes that could not be asked acknowledged; asked: {}",
+                recovery.evidence
+            ),
+        ),
     };
     Some(Consent {
-        kind: ConsentKind::Recovery,
+        kind,
         epoch: i64::try_from(next.epoch.0).expect("an epoch grows by one a change"),
-        by: "standby-operator".into(),
-        why: "the view object was lost or restored, and every node was asked".into(),
-        may_lose: format!("nothing: {}", recovery.evidence),
+        by,
+        why,
+        may_lose: may_lose.chars().take(MAY_LOSE_LENGTH_MAX).collect(),
     })
 }

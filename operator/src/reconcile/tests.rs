@@ -8,8 +8,8 @@ use kube::Client;
 use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
-use standby_api::StandbyCluster;
-use standby_core::{ClusterId, NodeId, View};
+use standby_api::{DataLoss, StandbyCluster};
+use standby_core::{ClusterId, NodeId, View, ViewChange};
 use standby_operator_core::build::endpoint_slice::Family;
 use standby_operator_core::plan::{Action, Basis, Planned, Recovery};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_test::mock::{Handle, pair};
 
+use super::record::Held;
 use super::{StepError, announce, apply, record};
 use crate::clock::Clock;
 use crate::context::{Context, Key, Wakers};
@@ -127,21 +128,90 @@ async fn serve(server: &mut Server, code: u16, body: Value) -> (Method, Value) {
     )
 }
 
+/// Records with nothing in hand: the object is read live first.
+async fn record_once(
+    context: &Context,
+    next: &View,
+    basis: &Basis,
+) -> Result<ViewChange, StepError> {
+    let mut held = Held::default();
+    record::record(context, &key(), &cluster(), &mut held, (next, basis), &[]).await
+}
+
+#[tokio::test]
+async fn a_second_view_is_written_against_the_answer_to_the_first_without_another_read() {
+    let (context, mut server) = context();
+    let first_next = healthy().promote(node(2));
+    let second_next = first_next.with_synchronous([node(1)].into());
+    let (one, two) = (first_next.clone(), second_next.clone());
+    let run = tokio::spawn(async move {
+        let mut held = Held::default();
+        let basis = Basis::View(healthy());
+        record::record(&context, &key(), &cluster(), &mut held, (&one, &basis), &[]).await?;
+        let basis = Basis::View(one);
+        record::record(&context, &key(), &cluster(), &mut held, (&two, &basis), &[]).await
+    });
+    serve(&mut server, 200, stored(&healthy(), "41")).await;
+    serve(&mut server, 200, stored(&first_next, "42")).await;
+    let (method, written) = serve(&mut server, 200, stored(&second_next, "43")).await;
+    assert_eq!(method, Method::PUT);
+    assert_eq!(written["metadata"]["resourceVersion"], "42");
+    run.await.expect("it ends").expect("it is recorded");
+}
+
+#[tokio::test]
+async fn an_accepted_loss_is_written_with_its_view_and_stays_beside_every_later_one() {
+    let (context, mut server) = context();
+    let lost = DataLoss {
+        epoch: 3,
+        node: "db-3".into(),
+        from: 90,
+        loses_up_to: Some(100),
+        by: "a person".into(),
+        why: "both disks burned".into(),
+        time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH),
+    };
+    let next = healthy()
+        .promote_with_loss(node(3), standby_core::Index(100))
+        .without_loss();
+    let (planned, record_of_loss) = (next.clone(), lost.clone());
+    let run = tokio::spawn(async move {
+        let mut held = Held::default();
+        let basis = Basis::Loss {
+            view: healthy(),
+            record: record_of_loss,
+        };
+        let planned = (&planned, &basis);
+        let change = record::record(&context, &key(), &cluster(), &mut held, planned, &[]).await;
+        (change, held.losses().to_vec())
+    });
+    serve(&mut server, 200, stored(&healthy(), "41")).await;
+    let (request, send) = server.next_request().await.expect("a write");
+    let bytes = request
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
+    let written: Value = serde_json::from_slice(&bytes).expect("json");
+    assert_eq!(written["spec"]["consent"]["kind"], "acceptDataLoss");
+    assert_eq!(written["spec"]["consent"]["by"], "a person");
+    let kept = &written["metadata"]["annotations"]["standby.dev/data-loss"];
+    assert!(kept.as_str().expect("kept").contains("both disks burned"));
+    // The API server answers with what it was given.
+    send.send_response(Response::new(Body::from(bytes)));
+    let (change, losses) = run.await.expect("it ends");
+    change.expect("it is recorded");
+    assert_eq!(losses, [lost]);
+}
+
 #[tokio::test]
 async fn a_promotion_is_written_against_the_version_that_was_read_live() {
     let (context, mut server) = context();
     let next = healthy().promote(node(2));
     let planned = next.clone();
-    let run = tokio::spawn(async move {
-        record::record(
-            &context,
-            &key(),
-            &cluster(),
-            &planned,
-            &Basis::View(healthy()),
-        )
-        .await
-    });
+    let run =
+        tokio::spawn(async move { record_once(&context, &planned, &Basis::View(healthy())).await });
     let (method, _) = serve(&mut server, 200, stored(&healthy(), "41")).await;
     assert_eq!(method, Method::GET);
     let (method, written) = serve(&mut server, 200, stored(&next, "42")).await;
@@ -150,7 +220,7 @@ async fn a_promotion_is_written_against_the_version_that_was_read_live() {
     assert_eq!(written["spec"]["epoch"], 3);
     assert_eq!(written["spec"]["primary"], node(2).to_string());
     let change = run.await.expect("it ends").expect("it is recorded");
-    assert_eq!(change, standby_core::ViewChange::Promoted);
+    assert_eq!(change, ViewChange::Promoted);
 }
 
 #[tokio::test]
@@ -158,7 +228,7 @@ async fn nothing_is_written_when_something_else_is_recorded_than_was_planned_wit
     let (context, mut server) = context();
     let run = tokio::spawn(async move {
         let next = healthy().promote(node(2));
-        record::record(&context, &key(), &cluster(), &next, &Basis::View(healthy())).await
+        record_once(&context, &next, &Basis::View(healthy())).await
     });
     let other = healthy().promote(node(1));
     serve(&mut server, 200, stored(&other, "42")).await;
@@ -172,7 +242,7 @@ async fn a_write_that_lost_the_race_is_planned_anew() {
     let (context, mut server) = context();
     let run = tokio::spawn(async move {
         let next = healthy().promote(node(2));
-        record::record(&context, &key(), &cluster(), &next, &Basis::View(healthy())).await
+        record_once(&context, &next, &Basis::View(healthy())).await
     });
     serve(&mut server, 200, stored(&healthy(), "41")).await;
     serve(&mut server, 409, failure(409, "Conflict")).await;
@@ -187,10 +257,10 @@ async fn a_write_that_lost_the_race_is_planned_anew() {
 async fn a_first_view_is_created_and_never_written_over_another() {
     let (context, mut server) = context();
     let run = tokio::spawn(async move {
-        let once = record::record(&context, &key(), &cluster(), &first(), &Basis::Nothing)
+        let once = record_once(&context, &first(), &Basis::Nothing)
             .await
             .is_ok();
-        let twice = record::record(&context, &key(), &cluster(), &first(), &Basis::Nothing).await;
+        let twice = record_once(&context, &first(), &Basis::Nothing).await;
         (once, twice)
     });
     serve(&mut server, 404, failure(404, "NotFound")).await;
@@ -212,12 +282,14 @@ async fn a_continued_view_names_its_evidence() {
         let recovery = Recovery {
             above: healthy().epoch,
             evidence: "db-1 epoch 2".into(),
+            consent: None,
         };
         let basis = Basis::Nodes {
             recorded: None,
             recovery,
+            record: None,
         };
-        record::record(&context, &key(), &cluster(), &planned, &basis).await
+        record_once(&context, &planned, &basis).await
     });
     serve(&mut server, 404, failure(404, "NotFound")).await;
     let (_, made) = serve(&mut server, 201, stored(&next, "1")).await;

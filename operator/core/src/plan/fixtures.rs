@@ -89,6 +89,7 @@ pub fn report(serial: u32, view: Option<&View>) -> NodeReport {
         stall: None,
         doubt: String::new(),
         doubts_primary: false,
+        wants_switchover_to: None,
         disk_total_bytes: 1 << 30,
         disk_free_bytes: 1 << 29,
         disk_full: false,
@@ -170,6 +171,7 @@ pub fn observed(view: Option<View>) -> Observation {
     Observation {
         cluster: facts(),
         wall: Timestamp::UNIX_EPOCH,
+        losses: Vec::new(),
         recorded,
         nodes,
     }

@@ -9,7 +9,7 @@ use std::fmt;
 use standby_api::names;
 use standby_core::{Micros, NodeId, View};
 
-use super::nodes;
+use super::{Later, Phase, Situation, nodes};
 use crate::candidate;
 use crate::judge::{self, Synchronous};
 use crate::limits;
@@ -87,6 +87,9 @@ pub fn wanted(
     {
         return Some(order);
     }
+    if let Some(asked) = asked_by_client(observation, view) {
+        return Some(asked);
+    }
     if let Some(why) = nodes::primary_is_next(observation, view) {
         return Some(any(Cause::Replaced, why));
     }
@@ -145,8 +148,20 @@ pub fn check_order(
     }
 }
 
+/// A client of the primary asked for a switchover to a synchronous node.
+fn asked_by_client(observation: &Observation, view: &View) -> Option<Move> {
+    let report = observation.live(&view.primary)?;
+    let name = report.wants_switchover_to.as_ref()?;
+    let synchronous = view.synchronous.iter().any(|node| node.name == *name);
+    (synchronous && unfit(observation, view, name).is_none()).then(|| Move {
+        cause: Cause::Ordered,
+        why: format!("a client asked for {name}"),
+        to: Some(name.clone()),
+    })
+}
+
 /// Why a node cannot become primary by a planned move.
-fn unfit(observation: &Observation, view: &View, name: &str) -> Option<String> {
+pub(super) fn unfit(observation: &Observation, view: &View, name: &str) -> Option<String> {
     let Some(facts) = observation.node(name) else {
         return Some(format!("there is no node {name}"));
     };
@@ -188,6 +203,39 @@ fn preferred(observation: &Observation, memory: &Memory, view: &View, now: Micro
             view.primary.name
         ),
         to: Some(name),
+    })
+}
+
+/// A move that is wanted and waits, for a window or for the cluster to have been healthy for a while; and
+/// a promotion that is held back.
+pub(super) fn later(observation: &Observation, situation: &Situation) -> Option<Later> {
+    let view = observation.view()?;
+    if matches!(situation.phase, Phase::HeldBack | Phase::Confirming) {
+        let target = candidate::best(observation, view, false)?;
+        return Some(Later {
+            what: format!("promote {}", target.name),
+            why: situation.why.clone(),
+        });
+    }
+    let quiet = situation.phase == Phase::Healthy && situation.handover.is_none();
+    if !quiet || !observation.cluster.policy.prefers() {
+        return None;
+    }
+    let name = better(observation, view)?;
+    let waits = match observation.cluster.policy.may_move(observation.wall) {
+        MayMove::NotBefore(Some(at)) => format!("the next maintenance window opens at {at}"),
+        MayMove::NotBefore(None) => "no maintenance window ever opens".into(),
+        MayMove::Yes => format!(
+            "the cluster has to be healthy for {} s first",
+            limits::PREFERRED_AFTER_MS / 1_000
+        ),
+    };
+    Some(Later {
+        what: format!("switch over to {name}"),
+        why: format!(
+            "failover.preference puts {name} before {}; {waits}",
+            view.primary.name
+        ),
     })
 }
 

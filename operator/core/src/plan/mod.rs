@@ -3,8 +3,14 @@
 //!
 //! Nothing here talks to anybody or reads a clock.
 
+mod consent;
+mod establish;
+mod failed;
 pub mod handover;
 mod nodes;
+mod options;
+mod orders;
+mod recovery;
 mod situation;
 mod steps;
 mod table;
@@ -21,6 +27,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use standby_api::DataLoss;
 use standby_core::{Epoch, Micros, NodeId, View, ViewChange};
 
 use crate::candidate::{self, CandidateVerdict};
@@ -28,7 +35,11 @@ use crate::judge::FailureReason;
 use crate::limits;
 use crate::memory::{Failover, Memory};
 use crate::observe::Observation;
+use crate::orders::RecoveryConsent;
 
+pub(crate) use consent::known;
+pub use options::Choice;
+pub use orders::{OrderVerdict, Outcome};
 pub use situation::{Situation, situation};
 pub use table::Phase;
 
@@ -39,6 +50,8 @@ pub struct Recovery {
     pub above: Epoch,
     /// The nodes that reported, and what; one line.
     pub evidence: String,
+    /// Somebody could not be asked, and a person consented to going on without.
+    pub consent: Option<RecoveryConsent>,
 }
 
 /// What a view is recorded on top of.
@@ -48,13 +61,35 @@ pub enum Basis {
     Nothing,
     /// This recorded view, and no other.
     View(View),
-    /// Nothing, or something older than the nodes have: every node was asked (V10).
+    /// This recorded view, and a person's consent to losing what the promoted node lacks.
+    Loss {
+        /// The recorded view.
+        view: View,
+        /// What is kept for ever.
+        record: DataLoss,
+    },
+    /// Nothing, or something older than the nodes have: every node was asked, or a person consented to
+    /// going on without (V10).
     Nodes {
         /// What is recorded, if anything.
         recorded: Option<View>,
         /// The proof.
         recovery: Recovery,
+        /// What is kept for ever, if it took consent.
+        record: Option<DataLoss>,
     },
+}
+
+impl Basis {
+    /// What may be lost by it, and is kept for ever.
+    #[must_use]
+    pub fn loss(&self) -> Option<&DataLoss> {
+        match self {
+            Self::Nothing | Self::View(_) => None,
+            Self::Loss { record, .. } => Some(record),
+            Self::Nodes { record, .. } => record.as_ref(),
+        }
+    }
 }
 
 /// One thing to do.
@@ -213,6 +248,15 @@ pub struct Planned {
     pub why: String,
 }
 
+/// Something that will be done later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Later {
+    /// What.
+    pub what: String,
+    /// Why, and what it waits for.
+    pub why: String,
+}
+
 /// Something worth an Event. The shell sends each once, until the topic's text changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -233,10 +277,18 @@ pub struct Plan {
     pub why: String,
     /// What to do, in this order; after a recorded view the rest is void and planned anew.
     pub actions: Vec<Planned>,
+    /// A person paused the cluster: what would be done otherwise.
+    pub withheld: Option<Vec<Planned>>,
     /// What to tell.
     pub notices: Vec<Notice>,
+    /// What will be done once something that it waits for has come.
+    pub later: Vec<Later>,
     /// Who could be promoted now.
     pub candidates: Vec<CandidateVerdict>,
+    /// What becomes of the orders of people.
+    pub orders: Vec<OrderVerdict>,
+    /// What a person can do, when one is needed.
+    pub options: Vec<Choice>,
     /// Look again after so long even if nothing happens.
     pub requeue_after: Micros,
 }
@@ -247,8 +299,12 @@ impl Plan {
             phase: situation.phase,
             why: situation.why.clone(),
             actions: Vec::new(),
+            withheld: None,
             notices: Vec::new(),
+            later: Vec::new(),
             candidates: Vec::new(),
+            orders: Vec::new(),
+            options: Vec::new(),
             requeue_after: Micros::from_millis(limits::REPLAN_MAX_MS),
         }
     }
@@ -304,6 +360,27 @@ impl fmt::Display for Plan {
             let kind = if notice.warning { "Warning" } else { "Normal" };
             writeln!(f, "! {kind} {}: {}", notice.reason, notice.message)?;
         }
+        for planned in self.withheld.iter().flatten() {
+            writeln!(f, "(withheld) {}", planned.action)?;
+            writeln!(f, "    because {}", planned.why)?;
+        }
+        for Later { what, why } in &self.later {
+            writeln!(f, "(later) {what}")?;
+            writeln!(f, "    because {why}")?;
+        }
+        for order in &self.orders {
+            let OrderVerdict {
+                order,
+                value,
+                outcome,
+                reason,
+            } = order;
+            writeln!(f, "> {order} {value}: {outcome:?}: {reason}")?;
+        }
+        for choice in &self.options {
+            let node = choice.node.as_deref().unwrap_or("-");
+            writeln!(f, "? {} {node}: {}", choice.action, choice.cost)?;
+        }
         for verdict in &self.candidates {
             let mark = if verdict.promotable { "+" } else { "-" };
             writeln!(f, "{mark} {}: {}", verdict.name, verdict.why)?;
@@ -317,7 +394,22 @@ pub fn check_record(basis: &Basis, next: &View) -> Result<ViewChange, standby_co
     match basis {
         Basis::Nothing => next.check_first().map(|()| ViewChange::First),
         Basis::View(view) => view.check_successor(next),
-        Basis::Nodes { recovery, recorded } => {
+        Basis::Loss { view, .. } => {
+            next.check()?;
+            if next.epoch != view.epoch.next() {
+                return Err(standby_core::ViewError::EpochNotNext {
+                    must: view.epoch.next(),
+                    given: next.epoch,
+                });
+            }
+            if next.can_acknowledge() || next.complete.len() != 1 {
+                return Err(standby_core::ViewError::NewPrimaryNotBare);
+            }
+            Ok(ViewChange::Promoted)
+        }
+        Basis::Nodes {
+            recovery, recorded, ..
+        } => {
             next.check()?;
             let highest = recorded
                 .as_ref()
@@ -343,8 +435,58 @@ pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan
     plan.candidates = candidate::candidates(observation);
     steps::hot(observation, memory, &situation, now, &mut plan);
     nodes::plan(observation, &situation, now, &mut plan);
+    if observation.cluster.orders.paused && situation.phase != Phase::Deleting {
+        withhold(&mut plan);
+    }
     tell_actions(&mut plan);
+    plan.orders = orders::verdicts(observation, memory, &situation);
+    tell_orders(&mut plan);
+    plan.options = options::options(observation, memory, &situation);
+    plan.later.extend(handover::later(observation, &situation));
+    if observation.cluster.policy.prefers() {
+        let limit = Micros::from_millis(limits::PREFERRED_AFTER_MS);
+        plan.look_when(memory.healthy.held(now), limit);
+    }
     plan
+}
+
+/// A paused cluster is watched, and nothing of it is changed. Nodes are still told what is recorded, and
+/// the address still follows it: both say what is so already.
+fn withhold(plan: &mut Plan) {
+    let (kept, withheld) = plan.actions.drain(..).partition(|planned: &Planned| {
+        matches!(
+            planned.action,
+            Action::Push { .. } | Action::Announce { .. }
+        )
+    });
+    plan.actions = kept;
+    for planned in &mut plan.actions {
+        if let Action::Push { await_nodes, .. } = &mut planned.action {
+            await_nodes.clear();
+        }
+    }
+    plan.withheld = Some(withheld);
+    // They tell of what would have been done.
+    plan.notices
+        .retain(|notice| notice.reason == "ActionNeeded");
+    plan.tell(
+        "Paused",
+        true,
+        "the operator changes nothing: standby.dev/paused is true",
+    );
+}
+
+/// An order that is refused is told, once, with the reason.
+fn tell_orders(plan: &mut Plan) {
+    let refused: Vec<String> = plan
+        .orders
+        .iter()
+        .filter(|order| order.outcome == Outcome::Refused)
+        .map(|order| format!("{} {}: {}", order.order, order.value, order.reason))
+        .collect();
+    for message in refused {
+        plan.tell("OrderRefused", true, message);
+    }
 }
 
 /// What is made and deleted is told too.
@@ -370,9 +512,11 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
     let doubted = failed
         || situation.stepped_down.is_some()
         || matches!(situation.phase, Phase::Suspected | Phase::HandingOver);
-    memory
-        .healthy
-        .note(situation.phase == Phase::Healthy, epoch, now);
+    let healthy = matches!(
+        situation.phase,
+        Phase::Healthy | Phase::PreparingHandover | Phase::HandingOver
+    );
+    memory.healthy.note(healthy, epoch, now);
     memory.primary_doubted.note(doubted, epoch, now);
     memory
         .suspicion

@@ -2,13 +2,13 @@
 
 use standby_core::{Micros, NodeId, View};
 
+use super::consent::{self, AcceptedLoss};
 use super::handover::{self, Cause, Move, Readiness};
-use super::{Phase, Recovery, steps};
-use crate::candidate;
+use super::{Phase, Recovery, establish, failed, recovery};
 use crate::judge::{self, FailureReason, Primary, Synchronous};
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{NodeFacts, NodeReport, NodeRole, Observation, Recorded};
+use crate::observe::{NodeReport, NodeRole, Observation, Recorded};
 
 /// What failed and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +44,14 @@ pub struct Situation {
     pub handover: Option<Move>,
     /// The node that is made synchronous for it first.
     pub prepare: Option<NodeId>,
+    /// What a person accepted to lose by promoting [`Situation::promote`].
+    pub loss: Option<AcceptedLoss>,
+    /// How long this state may last before time alone ends it.
+    pub wait_until: Option<Micros>,
 }
 
 impl Situation {
-    fn of(phase: Phase, why: impl Into<String>) -> Self {
+    pub(super) fn of(phase: Phase, why: impl Into<String>) -> Self {
         Self {
             phase,
             why: why.into(),
@@ -60,6 +64,8 @@ impl Situation {
             suspicion: None,
             handover: None,
             prepare: None,
+            loss: None,
+            wait_until: None,
         }
     }
 }
@@ -75,191 +81,42 @@ pub fn situation(observation: &Observation, memory: &Memory, now: Micros) -> Sit
             Phase::ViewUnknown,
             "the recorded view could not be read yet",
         ),
-        Recorded::Absent => without_view(observation),
-        Recorded::View(view) => match ahead_of(observation, view) {
-            Some(reports) => recovery(observation, Some(view), &reports),
+        Recorded::Absent => recovery::without_view(observation),
+        Recorded::View(view) => match recovery::ahead_of(observation, view) {
+            Some(reports) => recovery::recovery(observation, Some(view), &reports),
             None => with_view(observation, memory, view, now),
         },
     }
-}
-
-/// Reports of nodes that have adopted something that cannot come from the recorded view.
-fn ahead_of<'a>(observation: &'a Observation, view: &View) -> Option<Vec<&'a NodeReport>> {
-    let ahead: Vec<&NodeReport> = reports(observation)
-        .filter(|report| {
-            report.view.as_ref().is_some_and(|adopted| {
-                adopted.cluster_id == view.cluster_id
-                    && (adopted.epoch > view.epoch
-                        || (adopted.epoch == view.epoch && adopted != view))
-            })
-        })
-        .collect();
-    (!ahead.is_empty()).then_some(ahead)
-}
-
-fn reports(observation: &Observation) -> impl Iterator<Item = &NodeReport> {
-    observation
-        .nodes
-        .values()
-        .filter_map(|facts: &NodeFacts| facts.report.as_ref())
-}
-
-/// No view object. A first view is made only for volumes that never had one (V10).
-fn without_view(observation: &Observation) -> Situation {
-    let adopted: Vec<&NodeReport> = reports(observation)
-        .filter(|report| report.view.is_some())
-        .collect();
-    if !adopted.is_empty() {
-        return recovery(observation, None, &adopted);
-    }
-    let mut awaited = Vec::new();
-    let mut first: Option<NodeId> = None;
-    // Nodes that exist beside the wanted ones have to be asked too: their volumes may hold data.
-    for (name, facts) in &observation.nodes {
-        match facts.live() {
-            Some(report) if !report.doubt.is_empty() => {
-                awaited.push(format!("{name} refuses: {}", report.doubt));
-            }
-            Some(report) if report.cluster_id != observation.cluster.id => {
-                awaited.push(format!("{name} belongs to cluster {}", report.cluster_id));
-            }
-            Some(_) => {}
-            None => awaited.push(format!("{name} has not reported")),
-        }
-    }
-    for name in &observation.cluster.wanted {
-        match observation.node(name) {
-            None => awaited.push(format!("{name} does not exist yet")),
-            Some(facts) => {
-                if first.is_none() {
-                    first = facts.live().map(|report| report.node.clone());
-                }
-            }
-        }
-    }
-    match first {
-        Some(node) if awaited.is_empty() => Situation {
-            promote: Some(node),
-            ..Situation::of(
-                Phase::FirstView,
-                "there is no view, and every node reports a volume that never had one",
-            )
-        },
-        _ => Situation::of(
-            Phase::AwaitingNodes,
-            format!(
-                "the first view waits for every node: {}",
-                awaited.join("; ")
-            ),
-        ),
-    }
-}
-
-/// The view object is missing, or older than what nodes have adopted (V10).
-fn recovery(
-    observation: &Observation,
-    recorded: Option<&View>,
-    ahead: &[&NodeReport],
-) -> Situation {
-    let is = recorded.map_or_else(
-        || "there is no view object".to_owned(),
-        |view| format!("the view object is at epoch {}", view.epoch),
-    );
-    let highest = ahead
-        .iter()
-        .filter_map(|report| report.view.as_ref())
-        .max_by_key(|v| v.epoch);
-    let Some(highest) = highest else {
-        return Situation::of(
-            Phase::RecoveryBlocked,
-            format!("{is}, and no node reports a view"),
-        );
-    };
-    let (mut missing, evidence) = asked(observation, highest);
-    // A primary that works stays: only the object was lost.
-    let in_role = observation
-        .live(&highest.primary)
-        .filter(|report| report.role == NodeRole::Primary && report.doubt.is_empty())
-        .map(|report| report.node.clone());
-    let promote = in_role.or_else(|| candidate::best(observation, highest, true));
-    if promote.is_none() {
-        missing.push(format!(
-            "no complete node of epoch {} can be reached",
-            highest.epoch
-        ));
-    }
-    let nodes = format!("{is}, but nodes have adopted epoch {}", highest.epoch);
-    if !missing.is_empty() {
-        missing.sort();
-        missing.dedup();
-        let why = format!(
-            "{nodes}; going on without loss needs every node: {}",
-            missing.join("; ")
-        );
-        return Situation::of(Phase::RecoveryBlocked, why);
-    }
-    let recovery = Recovery {
-        above: highest.epoch,
-        evidence: evidence.join(", "),
-    };
-    Situation {
-        promote,
-        recover: Some((highest.clone(), recovery)),
-        ..Situation::of(
-            Phase::Recovering,
-            format!("{nodes}, and every node has been asked"),
-        )
-    }
-}
-
-/// Who cannot be asked, or contradicts `highest`; and what the others said.
-fn asked(observation: &Observation, highest: &View) -> (Vec<String>, Vec<String>) {
-    let mut missing = Vec::new();
-    let mut evidence = Vec::new();
-    for (name, facts) in &observation.nodes {
-        match facts.live() {
-            Some(report) => evidence.push(format!("{name} epoch {}", report.epoch())),
-            None => missing.push(format!("{name} cannot be asked")),
-        }
-    }
-    for name in &observation.cluster.wanted {
-        if observation.node(name).is_none() {
-            missing.push(format!("{name} does not exist"));
-        }
-    }
-    for node in highest.complete.iter().chain(&highest.synchronous) {
-        if observation.live(node).is_none() {
-            missing.push(format!("{node} of epoch {} cannot be asked", highest.epoch));
-        }
-    }
-    if highest.cluster_id != observation.cluster.id {
-        missing.push(format!("it is a view of cluster {}", highest.cluster_id));
-    }
-    for report in reports(observation) {
-        if report
-            .view
-            .as_ref()
-            .is_some_and(|v| v.epoch == highest.epoch && v != highest)
-        {
-            missing.push(format!(
-                "{} has another view of epoch {}",
-                report.node, highest.epoch
-            ));
-        }
-    }
-    (missing, evidence)
 }
 
 fn with_view(observation: &Observation, memory: &Memory, view: &View, now: Micros) -> Situation {
     match judge::primary(observation, view) {
         Primary::Fine => fine(observation, memory, view, now),
         Primary::Adopting { why } => Situation::of(Phase::Adopting, why),
-        Primary::Suspected { why } => Situation {
-            suspicion: Some(why.clone()),
-            ..Situation::of(Phase::Suspected, why)
-        },
-        Primary::SteppedDown { drained } => stepped_down(observation, memory, view, drained, now),
-        Primary::Failed { reason, why } => failed(observation, view, Failure { reason, why }),
+        Primary::Suspected { why } => suspected(observation, memory, view, why),
+        Primary::SteppedDown { drained } => {
+            failed::stepped_down(observation, memory, view, drained, now)
+        }
+        Primary::Failed { reason, why } => {
+            failed::failed(observation, memory, view, Failure { reason, why }, now)
+        }
+    }
+}
+
+/// Only the operator has lost it. If nobody but it has everything, a person may give up on it all the same.
+fn suspected(observation: &Observation, memory: &Memory, view: &View, why: String) -> Situation {
+    if view.alone
+        && let Some(loss) = consent::accepted_loss(observation, memory, view)
+    {
+        let failure = Failure {
+            reason: FailureReason::Unreachable,
+            why: why.clone(),
+        };
+        return failed::with_loss(loss, &why, Some(failure));
+    }
+    Situation {
+        suspicion: Some(why.clone()),
+        ..Situation::of(Phase::Suspected, why)
     }
 }
 
@@ -319,111 +176,7 @@ fn gives_up(
     situation: &Situation,
 ) -> bool {
     wanted.cause == Cause::Fenced
-        && steps::targets(observation, situation, view, primary).is_empty()
-}
-
-/// The complete nodes beside the primary.
-fn others(view: &View) -> impl Iterator<Item = &NodeId> {
-    view.complete.iter().filter(|node| **node != view.primary)
-}
-
-/// It stepped down, for good within the epoch (V8): somebody has to be promoted.
-fn stepped_down(
-    observation: &Observation,
-    memory: &Memory,
-    view: &View,
-    drained: bool,
-    now: Micros,
-) -> Situation {
-    let waited = memory.stepped_down.held(now);
-    let overdue = waited >= Micros::from_millis(limits::DRAIN_MAX_MS);
-    let name = &view.primary.name;
-    let successor = handover::successor(observation, memory, view, now);
-    // With no other left to wait for, the one that stepped down has everything itself.
-    let nobody_else = successor.as_ref() == Some(&view.primary)
-        && others(view).all(|node| {
-            let facts = observation.node(&node.name);
-            facts.is_none_or(|facts| judge::gone_for_operator(facts).is_some())
-        });
-    let why = if successor.is_none() {
-        format!("{name} stepped down, and nobody can take over")
-    } else if nobody_else {
-        format!("{name} stepped down, and nobody else can take over")
-    } else if drained {
-        format!("{name} stepped down and the synchronous node has everything")
-    } else {
-        format!("{name} stepped down in epoch {} and drains", view.epoch)
-    };
-    let phase = if successor.is_none() {
-        Phase::GaveUp
-    } else {
-        Phase::HandingOver
-    };
-    Situation {
-        promote: successor.filter(|_| drained || overdue || nobody_else),
-        stepped_down: Some(drained),
-        ..Situation::of(phase, why)
-    }
-}
-
-/// The primary has failed (§4).
-fn failed(observation: &Observation, view: &View, failure: Failure) -> Situation {
-    let why = failure.why.clone();
-    let itself = failure.reason == FailureReason::Restarted;
-    let ordered = observation
-        .cluster
-        .orders
-        .promote
-        .as_ref()
-        .filter(|order| order.epoch == view.epoch)
-        .and_then(|order| {
-            candidate::promotable(observation, view, itself)
-                .into_iter()
-                .find(|node| node.name == order.node)
-        });
-    let best = candidate::best(observation, view, itself);
-    let resumed = best_itself(observation, view, itself);
-    let promote = if ordered.is_some() {
-        ordered
-    } else if observation.cluster.automatic {
-        best.clone()
-    } else {
-        resumed
-    };
-    let (phase, why) = match (&promote, &best) {
-        (Some(_), _) => (Phase::FailingOver, why),
-        (None, Some(could)) => (
-            Phase::AwaitingPerson,
-            format!(
-                "{why}; failover.mode is Manual: restart {}, or annotate \
-                 standby.dev/promote={}@{} to promote {}, which has every acknowledged write",
-                view.primary.name, could.name, view.epoch, could.name
-            ),
-        ),
-        (None, None) => {
-            let names: Vec<&str> = view.complete.iter().map(|n| n.name.as_str()).collect();
-            (
-                Phase::FailoverBlocked,
-                format!(
-                    "{why}; nobody can be promoted: only {} have every acknowledged write, and \
-                     none of them can take over now",
-                    names.join(", ")
-                ),
-            )
-        }
-    };
-    Situation {
-        failure: Some(failure),
-        promote,
-        ..Situation::of(phase, why)
-    }
-}
-
-/// The old primary, when it may simply go on in a new epoch.
-fn best_itself(observation: &Observation, view: &View, itself: bool) -> Option<NodeId> {
-    candidate::promotable(observation, view, itself)
-        .into_iter()
-        .find(|node| *node == view.primary)
+        && establish::targets(observation, situation, view, primary).is_empty()
 }
 
 /// The primary is in its role. How are those it waits for?
@@ -509,6 +262,16 @@ fn broken_promise(observation: &Observation, view: &View, primary: &NodeReport) 
         let promised = peer.awaited && !view.synchronous.contains(&peer.node);
         if !promised {
             return None;
+        }
+        // A node that refuses (its volume was rolled back, V11) will never have everything.
+        let refuses = observation
+            .live(&peer.node)
+            .filter(|report| !report.doubt.is_empty());
+        if let Some(report) = refuses {
+            return Some(format!(
+                "{} was told to wait for {}, which refuses: {}",
+                primary.node.name, peer.node.name, report.doubt
+            ));
         }
         let stalled = judge::stalled_by(primary, &peer.node).is_some_and(|w| w >= limit);
         let lost = !judge::peer_alive(observation, peer);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use standby_core::{Micros, NodeId, View};
+use standby_api::DataLoss;
+use standby_core::{Epoch, Micros, NodeId, View};
 
-use super::{Action, Basis, Phase, Plan, Situation, handover};
+use super::consent::{self, AcceptedLoss};
+use super::{Action, Basis, Phase, Plan, Situation, establish};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
@@ -21,7 +23,7 @@ pub(super) fn hot(
     if let Some(view) = observation.view() {
         step_with_view(observation, memory, situation, view, now, plan);
     } else {
-        step_without_view(observation, situation, plan);
+        step_without_view(observation, memory, situation, plan);
     }
     if let Some(why) = &situation.suspicion {
         let limit = Micros::from_millis(limits::SUSPICION_TOLD_MS);
@@ -59,7 +61,12 @@ fn doubted_from_outside(observation: &Observation) -> Option<String> {
     ))
 }
 
-fn step_without_view(observation: &Observation, situation: &Situation, plan: &mut Plan) {
+fn step_without_view(
+    observation: &Observation,
+    memory: &Memory,
+    situation: &Situation,
+    plan: &mut Plan,
+) {
     match situation.phase {
         Phase::FirstView => {
             if let Some(primary) = &situation.promote {
@@ -72,7 +79,7 @@ fn step_without_view(observation: &Observation, situation: &Situation, plan: &mu
                 );
             }
         }
-        Phase::Recovering => recover(situation, None, plan),
+        Phase::Recovering => recover(observation, memory, situation, None, plan),
         Phase::Deleting | Phase::ViewUnknown => {}
         _ => {
             push(
@@ -98,7 +105,7 @@ fn step_with_view(
     plan: &mut Plan,
 ) {
     match situation.phase {
-        Phase::Recovering => return recover(situation, Some(view), plan),
+        Phase::Recovering => return recover(observation, memory, situation, Some(view), plan),
         Phase::FailingOver => return promote(observation, situation, view, plan),
         Phase::HandingOver => {
             if situation.promote.is_some() {
@@ -127,15 +134,26 @@ fn step_with_view(
         | Phase::ReplacingSynchronous
         | Phase::Alone
         | Phase::PreparingHandover
-            if establish(observation, memory, situation, view, now, plan) =>
+            if establish::establish(observation, memory, situation, view, now, plan) =>
         {
             return;
         }
-        Phase::EndingPromise if renew(observation, situation, view, plan) => return,
+        Phase::Confirming => {
+            if let Some(limit) = situation.wait_until {
+                plan.look_when(memory.in_epoch.held(now), limit);
+            }
+        }
+        Phase::HeldBack => {
+            plan.tell("FailoverHeldBack", true, situation.why.clone());
+            if let Some(limit) = situation.wait_until {
+                plan.look_when(memory.primary_failed.held(now), limit);
+            }
+        }
+        Phase::EndingPromise if establish::renew(observation, situation, view, plan) => return,
         Phase::Deleting | Phase::RecoveryBlocked => return,
         _ => {}
     }
-    let awaited = awaited(observation, situation, view);
+    let awaited = establish::awaited(observation, situation, view);
     let why = match situation.phase {
         Phase::Establishing | Phase::ReplacingSynchronous | Phase::Alone if awaited.is_empty() => {
             "every node must know the recorded view; nobody can be waited for yet"
@@ -155,7 +173,7 @@ fn step_with_view(
     }
 }
 
-fn record(plan: &mut Plan, next: View, basis: Basis, why: &str) {
+pub(super) fn record(plan: &mut Plan, next: View, basis: Basis, why: &str) {
     // The last look before it leaves the core: a breach would lose acknowledged writes.
     let checked = super::check_record(&basis, &next);
     assert!(checked.is_ok(), "a planned view breaks a rule: {checked:?}");
@@ -172,15 +190,35 @@ fn push(plan: &mut Plan, await_nodes: BTreeSet<NodeId>, previous_stopped: bool, 
     );
 }
 
-fn recover(situation: &Situation, recorded: Option<&View>, plan: &mut Plan) {
+fn recover(
+    observation: &Observation,
+    memory: &Memory,
+    situation: &Situation,
+    recorded: Option<&View>,
+    plan: &mut Plan,
+) {
     let (Some((highest, recovery)), Some(primary)) = (&situation.recover, &situation.promote)
     else {
         return;
     };
-    let next = highest.promote(primary.clone());
+    let mut next = highest.promote(primary.clone());
+    if !highest.complete.contains(primary) {
+        next.complete = BTreeSet::from([primary.clone()]);
+    }
+    let consent = recovery.consent.as_ref();
+    if consent.is_some() {
+        next.epoch = Epoch(
+            highest
+                .epoch
+                .0
+                .saturating_add(limits::RECOVERY_EPOCH_MARGIN),
+        );
+    }
+    let kept = consent.map(|consent| consent::recovered(observation, memory, consent, &next));
     let basis = Basis::Nodes {
         recorded: recorded.cloned(),
         recovery: recovery.clone(),
+        record: kept,
     };
     plan.tell("ViewRecovered", true, format!("{}: {next}", situation.why));
     record(plan, next, basis, &situation.why);
@@ -190,6 +228,9 @@ fn promote(observation: &Observation, situation: &Situation, view: &View, plan: 
     let Some(target) = &situation.promote else {
         return;
     };
+    if let Some(loss) = &situation.loss {
+        return promote_with_loss(loss, situation, view, plan);
+    }
     let mut next = view.promote(target.clone());
     let whole: BTreeSet<NodeId> = judge::doubters(observation, view)
         .map(|report| report.node.clone())
@@ -219,183 +260,35 @@ fn promote(observation: &Observation, situation: &Situation, view: &View, plan: 
     record(plan, next, Basis::View(view.clone()), &situation.why);
 }
 
-/// Records the best complete node as synchronous, or the primary as alone where that is wanted.
-/// Whether it did.
-fn establish(
-    observation: &Observation,
-    memory: &Memory,
-    situation: &Situation,
-    view: &View,
-    now: Micros,
-    plan: &mut Plan,
-) -> bool {
-    let Some(primary) = observation.live(&view.primary) else {
-        return false;
-    };
-    let targets = targets(observation, situation, view, primary);
-    let complete = targets.iter().find(|node| {
-        primary
-            .peer(node)
-            .is_some_and(|p| p.complete && p.connected)
-    });
-    if let Some(node) = complete {
-        let next = view.with_synchronous(BTreeSet::from([node.clone()]));
-        let why = format!(
-            "{} reports that {} has everything",
-            primary.node.name, node.name
-        );
-        plan.tell(
-            "Synchronous",
-            false,
-            format!("{} is the synchronous standby: {why}", node.name),
-        );
-        record(plan, next, Basis::View(view.clone()), &why);
-        return true;
-    }
-    let single = observation.cluster.wanted.len() == 1;
-    // One copy is all that is asked for, and this is it.
-    let by_wish = single && observation.wanted(&view.primary.name) && targets.is_empty();
-    let lonely = situation.missing_synchronous || by_wish;
-    if view.alone || !lonely || !observation.cluster.may_go_alone {
-        return false;
-    }
-    let held = memory.synchronous_missing.held(now);
-    let limit = Micros::from_millis(limits::ALONE_AFTER_MS);
-    if held < limit && !targets.is_empty() {
-        plan.look_when(held, limit);
-        return false;
-    }
-    let why = format!(
-        "durability is Available, and {} ({})",
-        if targets.is_empty() {
-            "nobody else is left"
-        } else {
-            "nobody else has everything yet"
-        },
-        situation.why
-    );
+/// Promotes a node that may lack acknowledged writes, as a person consented to.
+fn promote_with_loss(loss: &AcceptedLoss, situation: &Situation, view: &View, plan: &mut Plan) {
+    // As it is recorded: what was given up stands beside the view.
+    let next = view
+        .promote_with_loss(loss.node.clone(), loss.up_to())
+        .without_loss();
+    let DataLoss {
+        node,
+        from,
+        by,
+        why,
+        ..
+    } = &loss.record;
     plan.tell(
-        "Alone",
-        !single,
-        format!("{} acknowledges alone: {why}", view.primary.name),
+        "DataLossAccepted",
+        true,
+        format!(
+            "{node} takes over from {} in epoch {} and may lack what was acknowledged after entry \
+             {from}, up to entry {}: accepted by {by}: {why}",
+            view.primary.name,
+            next.epoch,
+            loss.up_to()
+        ),
     );
-    record(plan, view.go_alone(), Basis::View(view.clone()), &why);
-    true
-}
-
-/// Records the same nodes anew, which ends every promise of the epoch. Whether it did.
-fn renew(observation: &Observation, situation: &Situation, view: &View, plan: &mut Plan) -> bool {
-    let Some(primary) = observation.live(&view.primary) else {
-        return false;
+    let basis = Basis::Loss {
+        view: view.clone(),
+        record: loss.record.clone(),
     };
-    let next = if view.alone {
-        view.go_alone()
-    } else {
-        let ready = view
-            .synchronous
-            .iter()
-            .all(|node| primary.peer(node).is_some_and(|peer| peer.complete));
-        if !ready {
-            return false;
-        }
-        view.with_synchronous(view.synchronous.clone())
-    };
-    plan.tell("PromiseEnded", true, situation.why.clone());
-    record(plan, next, Basis::View(view.clone()), &situation.why);
-    true
-}
-
-/// Whom the primary shall wait for.
-fn awaited(observation: &Observation, situation: &Situation, view: &View) -> BTreeSet<NodeId> {
-    match situation.phase {
-        Phase::Establishing
-        | Phase::ReplacingSynchronous
-        | Phase::Alone
-        | Phase::PreparingHandover => {
-            let Some(primary) = observation.live(&view.primary) else {
-                return BTreeSet::new();
-            };
-            targets(observation, situation, view, primary)
-                .into_iter()
-                .take(limits::AWAIT_NODES_MAX)
-                .collect()
-        }
-        // The promotion is recorded and the new primary has not answered yet: it learns at once whom
-        // to wait for, which saves a round trip in a failover.
-        Phase::Adopting if !view.can_acknowledge() => targets_by_report(observation, view, None)
-            .into_iter()
-            .take(limits::AWAIT_NODES_MAX)
-            .collect(),
-        _ => BTreeSet::new(),
-    }
-}
-
-/// The nodes that could become synchronous, the best first.
-pub(super) fn targets(
-    observation: &Observation,
-    situation: &Situation,
-    view: &View,
-    primary: &NodeReport,
-) -> Vec<NodeId> {
-    if let Some(target) = &situation.prepare {
-        return vec![target.clone()];
-    }
-    // While writes go, a node is waited for only if it can keep up; while they wait, anybody helps.
-    let hurry = situation.missing_synchronous;
-    targets_by_report(observation, view, Some(primary))
-        .into_iter()
-        .filter(|node| !situation.replace.iter().any(|(old, _)| old == node))
-        .filter(|node| hurry || handover::keeps_up(observation, primary, node))
-        .collect()
-}
-
-fn targets_by_report(
-    observation: &Observation,
-    view: &View,
-    primary: Option<&NodeReport>,
-) -> Vec<NodeId> {
-    let mut nodes = Vec::new();
-    for (name, facts) in &observation.nodes {
-        let Some(report) = &facts.report else {
-            continue;
-        };
-        let node = &report.node;
-        let peer = primary.and_then(|primary| primary.peer(node));
-        let heard =
-            facts.live().is_some() || peer.is_some_and(|peer| judge::peer_alive(observation, peer));
-        let fit = heard
-            && *node != view.primary
-            && observation.wanted(name)
-            && facts.stays()
-            && !observation.cluster.orders.fences(name)
-            && report.doubt.is_empty()
-            && !report.wants_handover
-            && report.cluster_id == view.cluster_id;
-        if !fit {
-            continue;
-        }
-        let connected = peer.is_some_and(|peer| judge::peer_alive(observation, peer));
-        let snapshot = peer.is_some_and(|peer| peer.in_snapshot);
-        let near = same_zone(observation, &view.primary, node);
-        let durable = peer.map_or(report.durable, |peer| peer.durable);
-        let rank = (
-            !connected,
-            snapshot,
-            !view.complete.contains(node),
-            // A standby in another zone survives what the primary does not.
-            near,
-            observation.place(name),
-            std::cmp::Reverse(durable),
-        );
-        nodes.push((rank, node.clone()));
-    }
-    nodes.sort();
-    nodes.into_iter().map(|(_, node)| node).collect()
-}
-
-fn same_zone(observation: &Observation, one: &NodeId, other: &NodeId) -> bool {
-    let zone = |node: &NodeId| observation.node(&node.name)?.pod.as_ref()?.zone.clone();
-    matches!((zone(one), zone(other)), (Some(a), Some(b)) if a == b)
+    record(plan, next, basis, &situation.why);
 }
 
 /// The read-write address: the recorded primary's, as soon as it is recorded, or nobody's when it has
@@ -413,7 +306,8 @@ fn announce(
         situation.phase,
         Phase::FailoverBlocked | Phase::AwaitingPerson | Phase::GaveUp
     ) {
-        let held = memory.primary_failed.held(now);
+        let failed = memory.primary_failed.held(now);
+        let held = failed.max(memory.stepped_down.held(now));
         let limit = Micros::from_millis(limits::BLOCKED_BEFORE_WITHDRAWN_MS);
         if held < limit {
             plan.look_when(held, limit);

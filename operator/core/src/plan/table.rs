@@ -38,6 +38,12 @@ pub enum Phase {
     GaveUp,
     /// Only the operator has lost the primary.
     Suspected,
+    /// The primary has failed, and this operator has just taken over: nodes are given a moment to tell
+    /// of a later view than the recorded one (V10).
+    Confirming,
+    /// The primary seems to have failed once more after too many failovers on suspicion: the suspicion has
+    /// to last longer.
+    HeldBack,
     /// The primary has failed and a complete node is reachable: promoted now.
     FailingOver,
     /// The primary has failed and no complete node can be reached.
@@ -59,7 +65,7 @@ const WENT_ALONE: (&str, Phase) = (
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ViewUnknown,
         Self::AwaitingNodes,
         Self::FirstView,
@@ -75,6 +81,8 @@ impl Phase {
         Self::HandingOver,
         Self::GaveUp,
         Self::Suspected,
+        Self::Confirming,
+        Self::HeldBack,
         Self::FailingOver,
         Self::FailoverBlocked,
         Self::AwaitingPerson,
@@ -84,6 +92,7 @@ impl Phase {
     /// What leads out, towards [`Phase::Healthy`] or the end: the event, and the phase it leads to.
     /// A fault leads from any phase to one that its judgement names, and is not listed.
     #[must_use]
+    #[allow(clippy::too_many_lines, reason = "one table")]
     pub fn exits(self) -> &'static [(&'static str, Self)] {
         match self {
             Self::ViewUnknown => &[
@@ -95,7 +104,10 @@ impl Phase {
                 ("a node reports a view", Self::RecoveryBlocked),
             ],
             Self::FirstView | Self::Recovering => &[("the view is recorded", Self::Adopting)],
-            Self::RecoveryBlocked => &[("the missing nodes report", Self::Recovering)],
+            Self::RecoveryBlocked => &[
+                ("the missing nodes report", Self::Recovering),
+                ("a person consents to going on without", Self::Recovering),
+            ],
             Self::Adopting => &[
                 (
                     "the primary of a view without synchronous nodes is in its role",
@@ -136,15 +148,33 @@ impl Phase {
             Self::GaveUp => &[
                 ("a complete node is reachable", Self::HandingOver),
                 ("a complete node is unfenced", Self::HandingOver),
+                ("a person accepts the loss of data", Self::FailingOver),
             ],
             Self::Suspected => &[
                 ("the stream returns", Self::Healthy),
                 ("the synchronous node confirms the loss", Self::FailingOver),
             ],
+            Self::Confirming => &[
+                (
+                    "a node confirms the view, or all were heard",
+                    Self::FailingOver,
+                ),
+                ("the limit has passed", Self::FailingOver),
+                ("a node tells of a later view", Self::Recovering),
+            ],
+            Self::HeldBack => &[
+                ("the suspicion has lasted", Self::FailingOver),
+                ("the end of the primary is proven", Self::FailingOver),
+                ("the primary is heard again", Self::Healthy),
+            ],
             Self::FailingOver => &[("the promotion is recorded", Self::Adopting)],
-            Self::FailoverBlocked => &[("a complete node is reachable", Self::FailingOver)],
+            Self::FailoverBlocked => &[
+                ("a complete node is reachable", Self::FailingOver),
+                ("a person accepts the loss of data", Self::FailingOver),
+            ],
             Self::AwaitingPerson => &[
                 ("a person orders the promotion", Self::FailingOver),
+                ("a person accepts the loss of data", Self::FailingOver),
                 ("the primary restarts", Self::FailingOver),
                 ("the primary returns", Self::Healthy),
             ],
@@ -203,6 +233,8 @@ mod tests {
         // Faults, which are not in the table.
         reached.extend([
             Phase::Suspected,
+            Phase::Confirming,
+            Phase::HeldBack,
             Phase::FailoverBlocked,
             Phase::AwaitingPerson,
             Phase::HandingOver,

@@ -87,7 +87,11 @@ fn a_missing_view_is_not_continued_while_a_node_cannot_be_asked() {
          without loss needs every node: db-3 cannot be asked\n\
          - push, await []\n    because nodes need to know where their peers are\n\
          ! Warning ActionNeeded: there is no view object, but nodes have adopted epoch 2; going on \
-         without loss needs every node: db-3 cannot be asked\n"
+         without loss needs every node: db-3 cannot be asked\n\
+         ? wait db-3: bring db-3 back, so that it can be asked: loses nothing; writes go on meanwhile \
+         where the primary works\n\
+         ? acceptRecovery db-1: MAY LOSE what was acknowledged after epoch 2 by nodes that cannot be \
+         asked (db-3); the primary that works now goes on\n"
     );
 }
 

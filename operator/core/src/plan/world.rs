@@ -200,6 +200,7 @@ impl World {
         Observation {
             cluster,
             wall: jiff::Timestamp::UNIX_EPOCH,
+            losses: Vec::new(),
             recorded,
             nodes,
         }

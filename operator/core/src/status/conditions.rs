@@ -43,6 +43,7 @@ pub(super) fn conditions(
     let ready = ready(observation, &available, &safe, healthy);
     let stalled = stalled(plan, memory, moment);
     let reconciling = reconciling(plan, &stalled, &ready);
+    let ready = paused(plan, ready);
     [
         (names::CONDITION_READY, ready),
         (names::CONDITION_AVAILABLE, available),
@@ -200,7 +201,19 @@ fn stalled(plan: &Plan, memory: &Memory, moment: Moment) -> Said {
     said("False", "Progressing", "nothing waits for a person")
 }
 
+/// A paused cluster is what it is, and nobody does anything about it.
+fn paused(plan: &Plan, ready: Said) -> Said {
+    if plan.withheld.is_none() {
+        return ready;
+    }
+    let text = format!("paused, the operator changes nothing: {}", ready.message);
+    said(ready.status, "Paused", text)
+}
+
 fn reconciling(plan: &Plan, stalled: &Said, ready: &Said) -> Said {
+    if plan.withheld.is_some() {
+        return said("False", "Paused", "standby.dev/paused is true");
+    }
     let steady = matches!(plan.phase, Phase::Healthy | Phase::Alone);
     if stalled.status == "True" || (steady && ready.status == "True") {
         return said("False", "Steady", "nothing is being changed");

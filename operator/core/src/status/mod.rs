@@ -5,19 +5,20 @@
 
 mod conditions;
 mod failovers;
+mod orders;
 
 #[cfg(test)]
 mod tests;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use standby_api::{NextStep, NodeRole as RowRole, NodeStatus, StandbyClusterStatus, names};
+use standby_api::{NodeRole as RowRole, NodeStatus, StandbyClusterStatus, names};
 use standby_core::{Micros, View};
 
 use crate::candidate::CandidateVerdict;
 use crate::memory::Memory;
 use crate::observe::{LinkState, NodeFacts, NodeRole, Observation, Stream};
-use crate::plan::{Action, Phase, Plan};
+use crate::plan::{Phase, Plan};
 
 /// The longest text in a row, in characters: the schema's limit.
 const TEXT_LENGTH_MAX: usize = 1_000;
@@ -78,7 +79,10 @@ pub fn status(
         observed_generation: Some(observation.cluster.generation),
         phase: Some(cut(&headline(plan), PHASE_LENGTH_MAX)),
         why: Some(cut(&plan.why, TEXT_LENGTH_MAX)),
-        next: next(plan),
+        next: orders::next(plan),
+        options: orders::options(plan),
+        orders: orders::orders(plan, before, moment),
+        data_loss: observation.losses.clone(),
         epoch: view.map(|view| small(view.epoch.0)),
         primary: view.map(|view| view.primary.name.clone()),
         synchronous_standby: (!synchronous.is_empty()).then(|| synchronous.join(",")),
@@ -93,24 +97,7 @@ pub fn status(
         )),
         nodes,
         failovers: failovers::failovers(memory, before, moment),
-        ..StandbyClusterStatus::default()
     }
-}
-
-/// What is about to be done. What a plan repeats at every look, because it costs nothing when it is
-/// already so, is left out.
-fn next(plan: &Plan) -> Vec<NextStep> {
-    let repeated =
-        |action: &Action| matches!(action, Action::Push { .. } | Action::Announce { .. });
-    plan.actions
-        .iter()
-        .filter(|planned| !repeated(&planned.action))
-        .map(|planned| NextStep {
-            action: cut(&planned.action.to_string(), TEXT_LENGTH_MAX),
-            why: cut(&planned.why, TEXT_LENGTH_MAX),
-        })
-        .take(names::NEXT_MAX)
-        .collect()
 }
 
 /// Whether two statuses differ in more than the progress of indexes: worth writing at once.
@@ -148,6 +135,9 @@ fn cut(text: &str, max: usize) -> String {
 
 /// One line for people.
 fn headline(plan: &Plan) -> String {
+    if plan.withheld.is_some() {
+        return "Paused".into();
+    }
     let words = match plan.phase {
         Phase::Healthy => return "Cluster in healthy state".into(),
         Phase::Alone => "Degraded: a single copy acknowledges writes",
@@ -164,6 +154,8 @@ fn headline(plan: &Plan) -> String {
         Phase::HandingOver => "Switchover in progress",
         Phase::GaveUp => "The primary is fenced and nobody can take over",
         Phase::Suspected => "The operator alone has lost the primary",
+        Phase::Confirming => "Primary failed: hearing the nodes",
+        Phase::HeldBack => "Primary lost again: waiting until that is certain",
         Phase::FailingOver => "Failing over",
         Phase::FailoverBlocked => "Primary failed and nobody can be promoted",
         Phase::AwaitingPerson => "Waiting for user action: the primary failed",
