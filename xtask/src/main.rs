@@ -40,6 +40,8 @@ enum Task {
         #[arg(long, value_name = "FOLDER")]
         to: Option<PathBuf>,
     },
+    /// Explore the model of the view protocol, with every lost message and every restart.
+    Model(Rest),
     /// Run every test.
     Test(Test),
 }
@@ -88,6 +90,7 @@ fn run(task: Task) -> Result<()> {
         Task::Soak(rest) => harness("soak", &rest.arguments, true),
         Task::Crds(rest) => harness("crds", &rest.arguments, false),
         Task::Plugin { to } => plugin(to.as_deref()),
+        Task::Model(rest) => model(&rest.arguments),
         Task::Test(test) => all_tests(&test),
     }
 }
@@ -148,6 +151,13 @@ fn plugin(to: Option<&Path>) -> Result<()> {
         binary.display()
     );
     Ok(())
+}
+
+/// Builds the model and hands the command on to it.
+fn model(arguments: &[String]) -> Result<()> {
+    let run = ["run", "--quiet", "--package", "standby-model", "--"];
+    let rest = arguments.iter().map(String::as_str);
+    cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
 }
 
 fn all_tests(test: &Test) -> Result<()> {

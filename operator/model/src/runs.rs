@@ -1,0 +1,126 @@
+//! The bounds that are explored: the quick ones with every test, the full ones by command.
+//!
+//! Restarts, lost, late and repeated messages, promises, operators and what they know are never bounded.
+//! Bounded are epochs, writes, and how often a volume is lost, the view object is put back and a primary
+//! goes alone.
+
+use crate::fault::Fault;
+use crate::state::Left;
+use crate::steps::Bounds;
+
+const NOTHING: Left = Left {
+    writes: 0,
+    losses: 0,
+    restores: 0,
+    alone: 0,
+};
+
+const SMALL: Bounds = Bounds {
+    name: "",
+    nodes: 3,
+    epochs: 3,
+    left: NOTHING,
+    paired: false,
+    reads: false,
+    blind: false,
+};
+
+/// A failover from the first view on: four epochs, a write.
+pub const FAILOVER: Bounds = Bounds {
+    name: "failover",
+    epochs: 4,
+    left: Left {
+        writes: 1,
+        ..NOTHING
+    },
+    ..SMALL
+};
+
+/// Everything that can go wrong, within three epochs.
+pub const FAULTS: Bounds = Bounds {
+    name: "faults",
+    left: Left {
+        writes: 1,
+        losses: 1,
+        restores: 1,
+        ..NOTHING
+    },
+    ..SMALL
+};
+
+/// Two failovers of a pair that stands in epoch 2.
+pub const AGAIN: Bounds = Bounds {
+    name: "again",
+    epochs: 4,
+    left: Left {
+        writes: 1,
+        losses: 1,
+        ..NOTHING
+    },
+    paired: true,
+    ..SMALL
+};
+
+/// Leases and reads around a failover of a pair (V5).
+pub const READS: Bounds = Bounds {
+    name: "reads",
+    epochs: 4,
+    left: Left {
+        writes: 1,
+        ..NOTHING
+    },
+    paired: true,
+    reads: true,
+    ..SMALL
+};
+
+/// Leases around two failovers: an old primary may hold one that was granted two epochs ago.
+pub const OLD_LEASES: Bounds = Bounds {
+    name: "old leases",
+    epochs: 6,
+    left: NOTHING,
+    ..READS
+};
+
+/// Leases while the synchronous node is replaced and its successor promoted.
+pub const MORE_LEASES: Bounds = Bounds {
+    name: "more leases",
+    epochs: 5,
+    left: NOTHING,
+    ..READS
+};
+
+/// Within two minutes.
+pub const QUICK: [Bounds; 4] = [FAILOVER, FAULTS, AGAIN, READS];
+
+/// Within an hour.
+pub const FULL: [Bounds; 4] = [FAILOVER, FAULTS, AGAIN, READS];
+
+/// The bounds within which each deliberate fault must be caught.
+#[must_use]
+pub fn teeth() -> Vec<(Fault, Bounds)> {
+    Fault::ALL
+        .into_iter()
+        .map(|fault| (fault, bounds_for(fault)))
+        .collect()
+}
+
+fn bounds_for(fault: Fault) -> Bounds {
+    match fault {
+        Fault::StartAfresh
+        | Fault::ContinueAboveRecorded
+        | Fault::ContinueWithoutAsking
+        | Fault::NameReused => FAULTS,
+        Fault::TrustCachedView => AGAIN,
+        Fault::AcknowledgementGrantsNothing => OLD_LEASES,
+        Fault::LeaseBySynchronousOnly => MORE_LEASES,
+        Fault::ServeBeforeLeaseIsOver
+        | Fault::RestartForgetsGrants
+        | Fault::ProofTakenForAll
+        | Fault::PromotedOnSuspicion
+        | Fault::GrantWhileStoring
+        | Fault::GrantOfLowerEpoch
+        | Fault::ReadWithoutLease => READS,
+        _ => FAILOVER,
+    }
+}
