@@ -18,6 +18,8 @@ mod table;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod move_tests;
+#[cfg(test)]
 mod safety_tests;
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,14 @@ use standby_core::{Index, Micros, NodeId, View};
 
 use super::fixtures::{claim, facts, id, peer, pod, report};
 use super::{Action, Phase, Plan, check_record, plan};
+use standby_api::names;
+
 use crate::detect::Loss;
 use crate::memory::Memory;
 use crate::observe::{
     HostFacts, LinkState, NodeFacts, NodeRole, Observation, Peer, PrimaryLink, Recorded, Stream,
 };
+use crate::orders::Orders;
 
 const NODES: u32 = 3;
 const STEP: Micros = Micros::from_millis(1_500);
@@ -44,6 +47,10 @@ struct World {
     nodes: BTreeMap<NodeId, Node>,
     acknowledged: u8,
     may_go_alone: bool,
+    /// The annotations that people have set.
+    annotations: BTreeMap<String, String>,
+    /// The node that `failover.preference` puts first.
+    preferred: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +61,14 @@ enum Event {
     Cut(u32),
     Mend(u32),
     Leave(u32),
+    /// A person orders a switchover to this node in the recorded epoch.
+    Order(u32),
+    /// A person fences this node, and no other.
+    Fence(u32),
+    Unfence,
+    Prefer(u32),
+    Pause,
+    Unpause,
     Write,
     Operator,
     NewOperator,
@@ -81,6 +96,8 @@ impl World {
                 .collect(),
             acknowledged: 0,
             may_go_alone,
+            annotations: BTreeMap::new(),
+            preferred: None,
         }
     }
 
@@ -169,6 +186,12 @@ impl World {
     fn observe(&self) -> Observation {
         let mut cluster = facts();
         cluster.may_go_alone = self.may_go_alone;
+        cluster.orders = Orders::read(&self.annotations);
+        cluster.policy.nodes = self
+            .preferred
+            .map(|serial| id(serial).name)
+            .into_iter()
+            .collect();
         let mut nodes = BTreeMap::new();
         for serial in 1..=NODES {
             let node = id(serial);
@@ -299,7 +322,14 @@ impl World {
         memory.observe(&observation, *now);
         let plan = plan(&observation, memory, *now);
         self.apply(&plan);
+        if let Some((next, _)) = plan.view_to_record() {
+            memory.view_recorded(next, *now);
+        }
         plan.phase
+    }
+
+    fn annotate(&mut self, annotation: &str, value: String) {
+        self.annotations.insert(annotation.to_owned(), value);
     }
 
     fn happen(&mut self, event: Event, memory: &mut Memory, now: &mut Micros) {
@@ -325,6 +355,16 @@ impl World {
             Event::Cut(serial) => self.node(serial).cut = true,
             Event::Mend(serial) => self.node(serial).cut = false,
             Event::Leave(serial) => self.node(serial).leaving = true,
+            Event::Order(serial) => {
+                let epoch = self.recorded.as_ref().map_or(0, |view| view.epoch.0);
+                let order = format!("{}@{epoch}", id(serial).name);
+                self.annotate(names::ANNOTATION_SWITCHOVER, order);
+            }
+            Event::Fence(serial) => self.annotate(names::ANNOTATION_FENCE, id(serial).name),
+            Event::Unfence => self.annotate(names::ANNOTATION_FENCE, String::new()),
+            Event::Prefer(serial) => self.preferred = Some(serial),
+            Event::Pause => self.annotate(names::ANNOTATION_PAUSED, "true".into()),
+            Event::Unpause => self.annotate(names::ANNOTATION_PAUSED, "false".into()),
             Event::Write => self.write(),
             Event::Operator => {
                 self.operator(memory, now);
@@ -333,7 +373,8 @@ impl World {
         }
     }
 
-    /// All faults end; nodes and operator go on. The phases passed.
+    /// All faults end, and nobody is fenced or paused any more; nodes and operator go on. The phases
+    /// passed.
     fn heal(&self, memory: &Memory, now: Micros) -> Result<(), Vec<Phase>> {
         let (mut world, mut memory, mut now) = (self.clone(), memory.clone(), now);
         for serial in 1..=NODES {
@@ -341,6 +382,8 @@ impl World {
             world.happen(Event::Mend(serial), &mut memory, &mut now);
             world.node(serial).leaving = false;
         }
+        world.happen(Event::Unfence, &mut memory, &mut now);
+        world.happen(Event::Unpause, &mut memory, &mut now);
         let mut phases = Vec::new();
         for _ in 0..HEAL_STEPS_MAX {
             let phase = world.operator(&mut memory, &mut now);
@@ -362,7 +405,13 @@ fn event() -> impl Strategy<Value = Event> {
         1 => node.clone().prop_map(Event::Notice),
         1 => node.clone().prop_map(Event::Cut),
         1 => node.clone().prop_map(Event::Mend),
-        1 => node.prop_map(Event::Leave),
+        1 => node.clone().prop_map(Event::Leave),
+        2 => node.clone().prop_map(Event::Order),
+        1 => node.clone().prop_map(Event::Fence),
+        1 => Just(Event::Unfence),
+        1 => node.prop_map(Event::Prefer),
+        1 => Just(Event::Pause),
+        2 => Just(Event::Unpause),
         3 => Just(Event::Write),
         6 => Just(Event::Operator),
         1 => Just(Event::NewOperator),
@@ -430,5 +479,12 @@ fn all_events() -> Vec<Event> {
             Event::Leave(serial),
         ]);
     }
+    // The nodes are alike at the start but for their roles: db-1 is primary, db-2 synchronous.
+    events.extend([
+        Event::Order(2),
+        Event::Order(3),
+        Event::Fence(1),
+        Event::Unfence,
+    ]);
     events
 }
