@@ -14,6 +14,8 @@ pub const REASON_LENGTH_MAX: usize = 500;
 const ACTION_LOSS: &str = "acceptDataLoss";
 /// The option that promotes a node which has everything.
 const ACTION_PROMOTE: &str = "promote";
+/// The option that lets a node have a role again.
+const ACTION_UNFENCE: &str = "unfence";
 /// The option that continues a lost view.
 const ACTION_RECOVERY: &str = "acceptRecovery";
 
@@ -50,6 +52,16 @@ pub(super) fn promote(cluster: &StandbyCluster, node: &str) -> Result<Change> {
     if !row.promotable && offered.is_none() {
         return Err(refuse(cluster, status, node, &row.promotable_reason));
     }
+    if offered.is_none() && holds(status, names::CONDITION_AVAILABLE) {
+        return Err(Error::Refused {
+            why: "the primary works: there is nothing to decide".into(),
+            instead: Some(format!(
+                "for a planned move: kubectl standby -n {} switchover {} --to {node}",
+                cluster.namespace().unwrap_or_default(),
+                cluster.name_any(),
+            )),
+        });
+    }
     let epoch = match offered.and_then(|option| option.epoch) {
         Some(epoch) => epoch,
         None => epoch(cluster, status)?,
@@ -84,22 +96,48 @@ fn refuse(
             }),
         };
     };
-    let index = option
-        .loses_up_to
-        .map_or("INDEX".to_owned(), |index| index.to_string());
+    let command = command(&full_name(cluster), option).unwrap_or_default();
     Error::Refused {
         why: format!(
             "{node} may lack acknowledged writes ({reason}). What it would cost: {}",
             option.cost
         ),
-        instead: Some(format!(
-            "if that must be: kubectl standby -n {} promote {} {node} --accept-data-loss \
-             --loses-up-to {index} --cluster {} --reason TEXT",
-            cluster.namespace().unwrap_or_default(),
-            cluster.name_any(),
-            full_name(cluster),
-        )),
+        instead: Some(format!("if that must be: {command}")),
     }
+}
+
+/// The plugin's command for an option of the operator, of the cluster `NAMESPACE/NAME`; none: the
+/// plugin has none.
+#[must_use]
+pub fn command(cluster: &str, option: &OptionStatus) -> Option<String> {
+    let node = option.node.as_deref();
+    let words = match (option.action.as_str(), node) {
+        (ACTION_PROMOTE, Some(node)) => format!("promote {cluster} {node}"),
+        (ACTION_UNFENCE, Some(node)) => {
+            let namespace = cluster
+                .split_once('/')
+                .map_or("", |(namespace, _)| namespace);
+            format!("unfence {node} -n {namespace}")
+        }
+        (ACTION_LOSS, Some(node)) => {
+            let index = option.loses_up_to.map(|index| index.to_string());
+            format!(
+                "promote {cluster} {node} --accept-data-loss --loses-up-to {} --cluster {cluster} \
+                 --reason TEXT",
+                index.as_deref().unwrap_or("INDEX")
+            )
+        }
+        (ACTION_RECOVERY, _) => format!("recover {cluster} --cluster {cluster} --reason TEXT"),
+        _ => return None,
+    };
+    Some(format!("kubectl standby {words}"))
+}
+
+fn holds(status: &StandbyClusterStatus, kind: &str) -> bool {
+    status
+        .conditions
+        .iter()
+        .any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 /// Promotes a node that may lack acknowledged writes.

@@ -26,6 +26,11 @@ pub enum Goal {
         /// The annotation's value: the operator may answer, too.
         value: String,
     },
+    /// These pods are there no more.
+    Replaced {
+        /// The annotation's value.
+        value: String,
+    },
     /// The operator says that it is paused, or not.
     Paused(bool),
     /// Every node is stopped, or writes are accepted again.
@@ -33,6 +38,12 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// Whether it is an order that is carried out once, and not a state that lasts.
+    #[must_use]
+    pub fn is_answered_once(&self) -> bool {
+        matches!(self, Self::Answer { .. } | Self::Replaced { .. })
+    }
+
     pub(super) fn answer(annotation: &'static str, value: &str) -> Self {
         Self::Answer {
             order: short(annotation),
@@ -60,12 +71,26 @@ pub fn progress(goal: &Goal, before: &[OrderStatus], cluster: &StandbyCluster) -
         Goal::Nothing => done("nothing was left to do"),
         Goal::Answer { order, value } => answered(order, value, before, status)
             .unwrap_or_else(|| Progress::Pending(phase(status))),
+        Goal::Replaced { value } => {
+            let order = short(names::ANNOTATION_RESTART);
+            match answered(order, value, before, status) {
+                // The operator may have seen none of the pods that were to go.
+                Some(Progress::Ended(ended)) if ended.outcome == OrderOutcome::Void => {
+                    done(&ended.reason)
+                }
+                Some(answer) => answer,
+                None => Progress::Pending(phase(status)),
+            }
+        }
         Goal::Relieved { nodes, value } => {
             let order = short(names::ANNOTATION_FENCE);
             match answered(order, value, before, status) {
                 Some(Progress::Ended(ended)) => Progress::Ended(ended),
                 _ if relieved(nodes, status) => done("none of them has a role"),
-                _ => Progress::Pending(phase(status)),
+                other => match gave_up(status) {
+                    Some(why) => done(why),
+                    None => other.unwrap_or_else(|| Progress::Pending(phase(status))),
+                },
             }
         }
         Goal::Paused(on) => {
@@ -123,6 +148,16 @@ fn relieved(nodes: &[String], status: &StandbyClusterStatus) -> bool {
     let primary = status.primary.as_ref();
     !primary.is_some_and(|name| nodes.contains(name))
         && !status.synchronous.iter().any(|name| nodes.contains(name))
+}
+
+/// Why the primary has stepped down for nobody: it is fenced, and nobody can take over.
+fn gave_up(status: &StandbyClusterStatus) -> Option<&str> {
+    let stalled = status.conditions.iter().find(|condition| {
+        condition.type_ == names::CONDITION_STALLED
+            && condition.status == "True"
+            && condition.reason == "GaveUp"
+    });
+    stalled.map(|condition| condition.message.as_str())
 }
 
 fn phase(status: &StandbyClusterStatus) -> String {

@@ -20,7 +20,7 @@ use standby_api::{Durability, NodeStatus, StandbyCluster, StandbyClusterStatus, 
 use crate::document::{fenced, is_paused, listed};
 use crate::error::{Error, Result};
 
-pub use consent::REASON_LENGTH_MAX;
+pub use consent::{REASON_LENGTH_MAX, command};
 pub use goal::{Goal, Progress, progress};
 
 /// What a person ordered.
@@ -351,7 +351,9 @@ fn restart(
         [one] => format!("the pod of {one} is replaced"),
         _ => format!("{} replaced one at a time, the primary last", are(&names)),
     };
-    let goal = Goal::answer(names::ANNOTATION_RESTART, &value);
+    let goal = Goal::Replaced {
+        value: value.clone(),
+    };
     let mut change =
         Change::new("restart", message, goal).annotate(names::ANNOTATION_RESTART, Some(value));
     if let Some(primary) = status.primary.as_ref().filter(|name| names.contains(name)) {

@@ -175,6 +175,21 @@ fn a_node_with_everything_is_promoted_without_consent() {
 }
 
 #[test]
+fn while_the_primary_works_there_is_nothing_to_decide() {
+    let works = cluster(&json!({"status": {"conditions": [
+        {"type": "Available", "status": "True", "reason": "AcceptsWrites", "message": "",
+            "lastTransitionTime": "2026-11-21T12:00:00Z"},
+    ]}}));
+    let order = Order::Promote {
+        node: "db-2".into(),
+        loss: None,
+    };
+    let error = change(&works, &order).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(hint.ends_with("switchover db --to db-2"), "{hint}");
+}
+
+#[test]
 fn a_node_that_may_lack_writes_is_refused_with_what_it_would_cost_and_how_to_consent() {
     let order = Order::Promote {
         node: "db-3".into(),
@@ -184,7 +199,7 @@ fn a_node_that_may_lack_writes_is_refused_with_what_it_would_cost_and_how_to_con
     assert!(error.to_string().contains("33 writes"), "{error}");
     assert_eq!(
         error.hint().unwrap(),
-        "if that must be: kubectl standby -n shop promote db db-3 --accept-data-loss \
+        "if that must be: kubectl standby promote shop/db db-3 --accept-data-loss \
          --loses-up-to 120433 --cluster shop/db --reason TEXT"
     );
 }
@@ -430,4 +445,36 @@ fn sleep_ends_when_the_operator_has_seen_it_and_no_pod_is_left() {
         &json!({"metadata": {"generation": 2}, "status": {"replicas": 0}})
     ));
     assert!(is(&json!({"status": {"replicas": 0}})));
+}
+
+#[test]
+fn pods_that_are_gone_have_been_replaced() {
+    let goal = Goal::Replaced {
+        value: "db-3@u".into(),
+    };
+    let void = cluster(&json!({"status": {"orders": [
+        {"order": "restart", "value": "db-3@u", "outcome": "Void", "reason": "gone",
+            "time": "2026-11-21T12:00:00Z"},
+    ]}}));
+    match progress(&goal, &[], &void) {
+        Progress::Ended(ended) => assert_eq!(ended.outcome, standby_api::OrderOutcome::Done),
+        Progress::Pending(last) => panic!("it goes on: {last}"),
+    }
+}
+
+#[test]
+fn a_fenced_primary_that_stepped_down_for_nobody_is_relieved() {
+    let stalled = cluster(&json!({"status": {"conditions": [
+        {"type": "Stalled", "status": "True", "reason": "GaveUp", "message": "nobody",
+            "lastTransitionTime": "2026-11-21T12:00:00Z"},
+    ]}}));
+    let goal = Goal::Relieved {
+        nodes: vec!["db-1".into()],
+        value: "db-1".into(),
+    };
+    assert!(matches!(progress(&goal, &[], &stalled), Progress::Ended(_)));
+    assert!(matches!(
+        progress(&goal, &[], &healthy()),
+        Progress::Pending(_)
+    ));
 }

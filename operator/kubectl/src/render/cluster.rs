@@ -7,7 +7,8 @@ use standby_api::{
 
 use super::table::{NONE, one_line, or_none, pairs, table, yes_no};
 use super::{NO_CLUSTER, age, standing};
-use crate::document::{OperatorDocument, StatusDocument};
+use crate::document::{Head, OperatorDocument, StatusDocument};
+use crate::orders::command;
 
 /// One cluster in full.
 pub(super) fn status(document: &StatusDocument, now: Timestamp) -> String {
@@ -19,7 +20,7 @@ pub(super) fn status(document: &StatusDocument, now: Timestamp) -> String {
     if !status.nodes.is_empty() {
         sections.push(nodes(document, now));
     }
-    sections.extend(options(&status.options));
+    sections.extend(options(&document.head, &status.options));
     sections.extend(failovers(&status.failovers, now));
     sections.extend(orders(&status.orders, now));
     sections.extend(losses(&status.data_loss, now));
@@ -202,7 +203,7 @@ fn nodes(document: &StatusDocument, now: Timestamp) -> String {
 }
 
 /// What a person can do now; none: nobody is needed.
-pub(super) fn options(options: &[OptionStatus]) -> Option<String> {
+pub(super) fn options(head: &Head, options: &[OptionStatus]) -> Option<String> {
     if options.is_empty() {
         return None;
     }
@@ -215,7 +216,9 @@ pub(super) fn options(options: &[OptionStatus]) -> Option<String> {
             what.trim_end(),
             one_line(&option.cost)
         ));
-        let command = option.command.as_deref().map(one_line);
+        // The plugin's own command where it has one; the operator names what works without it.
+        let command = command(&head.full_name(), option);
+        let command = command.or_else(|| option.command.as_deref().map(one_line));
         lines.extend(command.map(|command| format!("      {command}\n")));
     }
     Some(lines.concat())

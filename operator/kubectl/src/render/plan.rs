@@ -38,7 +38,7 @@ pub(super) fn plan(document: &PlanDocument) -> String {
             number + 1
         ));
     }
-    let options = options(&document.options);
+    let options = options(&document.head, &document.options);
     parts.extend(options.map(|options| format!("\n{options}")));
     parts.concat()
 }

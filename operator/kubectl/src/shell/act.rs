@@ -12,7 +12,7 @@ use super::{Shell, full_name};
 use crate::document::{ChangeDocument, Head, OutcomeDocument};
 use crate::error::{Error, Result};
 use crate::limits::{self, ms};
-use crate::orders::{self, Change, Goal, Order, Progress};
+use crate::orders::{self, Change, Order, Progress};
 
 /// A change that was written, or would be.
 #[derive(Debug)]
@@ -95,8 +95,8 @@ pub async fn wait(shell: &Shell, written: &Written, limit: Duration) -> Result<O
             return Err(Error::Deleted(format!("{namespace}/{name}")));
         };
         // The same order may have been answered before; the operator need not say it anew.
-        let answered_anew = matches!(written.change.goal, Goal::Answer { .. })
-            && begin.elapsed() >= ms(limits::OLD_ANSWER_MS);
+        let answered_anew =
+            written.change.goal.is_answered_once() && begin.elapsed() >= ms(limits::OLD_ANSWER_MS);
         let before = if answered_anew {
             &[][..]
         } else {
@@ -126,7 +126,7 @@ pub async fn wait(shell: &Shell, written: &Written, limit: Duration) -> Result<O
 
 /// Removes the order's annotation if it is still this order.
 async fn take_back(shell: &Shell, change: &Change, cluster: &StandbyCluster) -> Result<bool> {
-    if !matches!(change.goal, Goal::Answer { .. }) {
+    if !change.goal.is_answered_once() {
         return Ok(false);
     }
     let stands = change

@@ -119,13 +119,15 @@ pub fn awaiting_person() -> Value {
     status["nodes"][1]["promotable"] = json!(false);
     status["nodes"][1]["promotableReason"] = json!("connection refused");
     status["options"] = json!([
-        {"action": "restart", "node": "db-2", "cost": "loses nothing: bring the old primary back"},
         {"action": "promote", "node": "db-1", "epoch": 7,
-            "cost": "loses nothing: db-1 has every acknowledged write",
-            "command": "kubectl standby -n shop promote db db-1"},
+            "cost": "loses nothing; writes go again within about a second",
+            "command": "kubectl annotate standbycluster db -n shop --overwrite standby.dev/promote='db-1@7'"},
+        {"action": "restart", "node": "db-2",
+            "cost": "bring db-2 back (host host-2): loses nothing, if its volume is intact; writes wait until it is back",
+            "command": "kubectl delete pod db-2 -n shop"},
         {"action": "acceptDataLoss", "node": "db-3", "epoch": 7, "losesUpTo": 120_433,
-            "cost": "would lose up to 2 acknowledged writes: 120432 to 120433",
-            "command": "kubectl standby -n shop promote db db-3 --accept-data-loss --loses-up-to 120433 --cluster shop/db --reason TEXT"},
+            "cost": "LOSES up to 2 acknowledged entries, as far as is known: db-3 ends at 120431, and 120433 may have been acknowledged",
+            "command": "kubectl annotate standbycluster db -n shop --overwrite standby.dev/accept-data-loss='{...}'"},
     ]);
     status["failovers"] = json!([]);
     status["orders"] = json!([]);
