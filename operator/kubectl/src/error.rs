@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::limits;
+
 /// The result of everything in the plugin.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -255,10 +257,17 @@ fn in_namespace(namespace: Option<&String>) -> String {
 
 fn clusters_hint(found: &[String], everywhere: bool) -> String {
     match (found.is_empty(), everywhere) {
-        (false, _) => format!(
-            "there are {}: name one, and its namespace by -n",
-            found.join(", ")
-        ),
+        (false, _) => {
+            let shown = &found[..found.len().min(limits::CLUSTERS_SHOWN)];
+            let more = match found.len() - shown.len() {
+                0 => String::new(),
+                more => format!(" and {more} more (`kubectl standby status -A`)"),
+            };
+            format!(
+                "there are {}{more}: name one, and its namespace by -n",
+                shown.join(", ")
+            )
+        }
         (true, true) => {
             "there is no StandbyCluster in any namespace; make one with kubectl apply".to_owned()
         }

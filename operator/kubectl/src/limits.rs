@@ -25,6 +25,8 @@ pub const REDRAWS_PER_OPERATOR_LOOK: u32 = 5;
 pub const LIST_ITEMS: u32 = 500;
 /// The most pages of such a list.
 pub const LIST_PAGES: usize = 40;
+/// How many clusters the hint of an error names.
+pub const CLUSTERS_SHOWN: usize = 10;
 /// An operator whose lease has not been renewed for so long, by this machine's clock, does not lead
 /// any more; the clocks of two machines differ by seconds.
 pub const OPERATOR_SILENT_MS: i64 = 30_000;

@@ -79,6 +79,21 @@ async fn a_wrong_name_is_answered_with_those_there_are() {
 }
 
 #[tokio::test]
+async fn a_hint_stays_short_however_many_clusters_there_are() {
+    let clusters: Vec<Value> = (0..30)
+        .map(|number| {
+            let mut cluster = healthy();
+            cluster["metadata"]["name"] = json!(format!("db{number:02}"));
+            cluster
+        })
+        .collect();
+    let error = error(&Server::with(&clusters), "status nope").await;
+    let hint = error.hint().expect("a hint");
+    assert!(hint.contains("shop/db09 and 20 more"), "{hint}");
+    assert!(!hint.contains("shop/db10"), "{hint}");
+}
+
+#[tokio::test]
 async fn an_empty_namespace_is_answered_with_what_others_have() {
     let server = Server::with(&[elsewhere()]);
     let error = error(&server, "plan").await;
