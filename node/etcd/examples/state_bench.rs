@@ -30,6 +30,12 @@ impl EventSink for Listener {
 
     fn jumped(&self, _: i64) {}
 
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn skipped(&self, _: i64) {}
+
     fn restored(&self, _: i64) {}
 }
 

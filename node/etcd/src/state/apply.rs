@@ -32,7 +32,9 @@ impl EtcdState {
             events: self
                 .sink
                 .as_ref()
+                .filter(|sink| sink.listens())
                 .map(|_| Vec::with_capacity(entries.len())),
+            begins: before.revision,
             ..Group::default()
         };
         self.sweep(&mut group);

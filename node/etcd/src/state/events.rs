@@ -14,6 +14,14 @@ pub trait EventSink: Send + Sync + 'static {
     /// `revision`, and all below `revision` is compacted.
     fn jumped(&self, revision: i64);
 
+    /// Whether anybody would be told. If not, what changes need not be gathered, and `skipped` is
+    /// called in the place of `applied`.
+    fn listens(&self) -> bool;
+
+    /// Everything up to `revision` became readable while nobody listened. Who has come since reads it
+    /// from history.
+    fn skipped(&self, revision: i64);
+
     /// The whole state was replaced by a snapshot that ends at `revision`. What lies between the last
     /// revision told and this one is to be read from history.
     fn restored(&self, revision: i64);
@@ -26,6 +34,14 @@ impl EventSink for WatchHub {
 
     fn jumped(&self, revision: i64) {
         Self::jumped(self, revision);
+    }
+
+    fn listens(&self) -> bool {
+        Self::listens(self)
+    }
+
+    fn skipped(&self, revision: i64) {
+        Self::skipped(self, revision);
     }
 
     fn restored(&self, revision: i64) {

@@ -124,13 +124,16 @@ impl EtcdState {
         if let Some(history) = group.history {
             self.shared.history.store(history, Ordering::Relaxed);
         }
-        if let (Some(sink), Some(events)) = (&self.sink, group.events)
-            && !events.is_empty()
-        {
-            sink.applied(&events);
+        let Some(sink) = &self.sink else { return };
+        let revision = self.head.revision;
+        match group.events {
+            Some(events) if events.is_empty() => {}
+            Some(events) => sink.applied(&events),
+            None if revision == group.begins || group.history.is_some() => {}
+            None => sink.skipped(revision),
         }
-        if let (Some(sink), Some(_)) = (&self.sink, group.history) {
-            sink.jumped(self.head.revision);
+        if group.history.is_some() {
+            sink.jumped(revision);
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Group {
     pub events: Option<Vec<RevisionEvents>>,
     /// A new history began: its epoch.
     pub history: Option<u64>,
+    /// The revision before it.
+    pub begins: i64,
 }
 
 /// The changes of one entry. All of them get the revision after `base`; without a change `base`

@@ -285,6 +285,27 @@ impl WatchCore {
         }
     }
 
+    /// Whether a watcher waits for what is applied next. Those that lag read it from history anyway.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        !self.index.is_empty()
+    }
+
+    /// Everything up to `revision` was applied and not told, because nobody listened when it was.
+    /// Whoever began to meanwhile reads it from history. Adds their streams to `woken`.
+    pub fn skipped(&mut self, revision: i64, woken: &mut Vec<StreamId>) {
+        assert!(
+            revision > self.revision,
+            "revision {revision} was applied after {}",
+            self.revision
+        );
+        if self.listens() {
+            self.restored(revision, woken);
+        } else {
+            self.revision = revision;
+        }
+    }
+
     /// The state was replaced by a snapshot at `revision`: what lies between is read from history, or
     /// was compacted. Adds every stream to `woken`.
     pub fn restored(&mut self, revision: i64, woken: &mut Vec<StreamId>) {

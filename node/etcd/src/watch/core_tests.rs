@@ -307,6 +307,18 @@ fn after_a_snapshot_watches_read_what_lies_between() {
 }
 
 #[test]
+fn who_came_while_nobody_was_heard_reads_it_from_history() {
+    let mut world = World::new();
+    assert!(!world.core.listens());
+    world.create("a", "", 0);
+    assert!(world.core.listens());
+    world.apply_unheard("a");
+    world.apply("a");
+    assert_eq!(world.said(), ["0 created @1", "0 a:2 a:3 @3"]);
+    assert_eq!(world.core.counts().lagging, 0);
+}
+
+#[test]
 fn a_closed_stream_leaves_nothing_behind() {
     let mut world = World::new();
     for (key, end) in [("a", ""), ("a", "z"), ("a", "\0")] {

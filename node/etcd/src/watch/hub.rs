@@ -55,6 +55,17 @@ impl WatchHub {
         self.change(|core, woken| core.jumped(revision, woken));
     }
 
+    /// Whether a watcher waits for what is applied next.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.shared.lock().core.listens()
+    }
+
+    /// Everything up to `revision` was applied while nobody listened; see [`WatchCore::skipped`].
+    pub fn skipped(&self, revision: i64) {
+        self.change(|core, woken| core.skipped(revision, woken));
+    }
+
     /// The state was replaced by a snapshot that stands at `revision`.
     pub fn restored(&self, revision: i64) {
         self.change(|core, woken| core.restored(revision, woken));

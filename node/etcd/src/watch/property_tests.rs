@@ -14,7 +14,10 @@ use crate::pb::mvccpb::event::EventType;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Apply(Vec<(u8, bool)>),
+    Apply {
+        changes: Vec<(u8, bool)>,
+        heard: bool,
+    },
     Create {
         key: u8,
         span: u8,
@@ -31,7 +34,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => vec((0u8..6, any::<bool>()), 1..4).prop_map(Step::Apply),
+        6 => (vec((0u8..6, any::<bool>()), 1..4), prop::bool::weighted(0.8))
+            .prop_map(|(changes, heard)| Step::Apply { changes, heard }),
         3 => (0u8..6, 0u8..6, -3i64..20, any::<Option<bool>>())
             .prop_map(|(key, span, back, filter)| Step::Create { key, span, back, filter }),
         1 => (0i64..8).prop_map(Step::Cancel),
@@ -182,7 +186,7 @@ impl Trial {
 
     fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         match step {
-            Step::Apply(changes) => {
+            Step::Apply { changes, heard } => {
                 let mut keys: Vec<String> = changes
                     .iter()
                     .map(|(key, is_put)| {
@@ -195,7 +199,11 @@ impl Trial {
                     .collect();
                 keys.sort_by_key(|key| key.trim_start_matches('-').to_owned());
                 keys.dedup_by_key(|key| key.trim_start_matches('-').to_owned());
-                self.world.apply(&keys.join(" "));
+                if heard {
+                    self.world.apply(&keys.join(" "));
+                } else {
+                    self.world.apply_unheard(&keys.join(" "));
+                }
             }
             Step::Create {
                 key,

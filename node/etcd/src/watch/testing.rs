@@ -106,6 +106,17 @@ impl World {
 
     /// Applies the next revision with these keys put; `-key` deletes.
     pub fn apply(&mut self, keys: &str) {
+        let applied = self.revise(keys);
+        self.core.applied(&applied, &mut Vec::new());
+    }
+
+    /// The same, by somebody who had asked before whether anybody listens, and was told no.
+    pub fn apply_unheard(&mut self, keys: &str) {
+        let applied = self.revise(keys);
+        self.core.skipped(applied.revision, &mut Vec::new());
+    }
+
+    fn revise(&mut self, keys: &str) -> RevisionEvents {
         let revision = self.core.revision() + 1;
         let events = keys
             .split_whitespace()
@@ -116,7 +127,7 @@ impl World {
             .collect();
         let applied = RevisionEvents { revision, events };
         self.history.revisions.push(applied.clone());
-        self.core.applied(&applied, &mut Vec::new());
+        applied
     }
 
     /// The revision jumps to `revision`, and everything below is compacted.

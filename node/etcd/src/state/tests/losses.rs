@@ -18,6 +18,12 @@ impl EventSink for Told {
         self.0.lock().unwrap().extend(revisions);
     }
 
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn skipped(&self, _: i64) {}
+
     fn jumped(&self, revision: i64) {
         self.0.lock().unwrap().push(-revision);
     }
