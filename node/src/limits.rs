@@ -15,6 +15,13 @@ pub const PROPOSAL_TIMEOUT_MS: u64 = 7_000;
 pub const READ_TIMEOUT_MS: u64 = 7_000;
 /// Inputs that the driver takes in before it carries out what the core commands.
 pub const DRIVER_BATCH_MAX: usize = 512;
+/// So many answers or more are handed to the servers' runtime as one.
+pub const ANSWERS_TOGETHER_MIN: usize = 4;
+/// The driver looks for an answer of disk or peer, instead of sleeping, for at most so many
+/// microseconds, and only where answers usually come within them.
+pub const LOOK_FOR_MAX_US: u64 = 500;
+/// It does so while at most so many entries are under way.
+pub const LOOK_WHILE_WAITING_MAX: u64 = 4;
 /// Groups of clients' commands that are on their way to the disk at once: one that is synced and the
 /// next, so that the disk never waits. Commands that come meanwhile gather.
 pub const GROUPS_UNDER_WAY: usize = 2;

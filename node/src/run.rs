@@ -57,7 +57,6 @@ const STANDALONE_CLUSTER: &str = "standalone";
 
 /// Runs a node until it is told to end.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let engine = start_engine(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(
             std::thread::available_parallelism()
@@ -67,6 +66,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
+    let engine = start_engine(config, runtime.handle())?;
     let watched = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
@@ -85,7 +85,7 @@ fn moved(listener: TcpListener, to: &Handle) -> std::io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn start_engine(config: &Config) -> anyhow::Result<Engine> {
+fn start_engine(config: &Config, servers: &Handle) -> anyhow::Result<Engine> {
     let mut volume = Volume::open(&config.data_dir, &config.name).context("--data-dir")?;
     let cluster_id = ClusterId(
         config
@@ -135,7 +135,7 @@ fn start_engine(config: &Config) -> anyhow::Result<Engine> {
         stored,
         reader: reader.clone(),
     };
-    let handles = start_threads(parts, &shared, clock, &config.client_url())?;
+    let handles = start_threads(parts, &shared, clock, &config.client_url(), servers)?;
     let tail = Arc::clone(&handles.tail);
     Ok(Engine {
         cluster_id,
@@ -176,11 +176,21 @@ struct Handles {
     tail: Arc<Tail>,
 }
 
+fn unassigned(epoch: Epoch) -> RoleInfo {
+    RoleInfo {
+        role: Role::Unassigned,
+        epoch,
+        primary: None,
+        primary_alive: false,
+    }
+}
+
 fn start_threads(
     parts: Parts,
     shared: &Arc<Shared>,
     clock: Clock,
     client_url: &str,
+    servers: &Handle,
 ) -> anyhow::Result<Handles> {
     // Unbounded, since the driver must never wait for the others: what is under way is bounded where
     // it enters, by the limits on waiting commands and on the log's backlog.
@@ -193,13 +203,7 @@ fn start_threads(
     let known = known.map(|stored| (stored.peers.clone(), stored.client_url.clone()));
     let (addresses, addresses_out) =
         watch::channel(known.unwrap_or_else(|| (Vec::new(), client_url.to_owned())));
-    let unassigned = RoleInfo {
-        role: Role::Unassigned,
-        epoch: parts.replica.epoch(),
-        primary: None,
-        primary_alive: false,
-    };
-    let (role, role_out) = watch::channel(unassigned);
+    let (role, role_out) = watch::channel(unassigned(parts.replica.epoch()));
     let (follow, follow_out) = watch::channel(None);
     let (changed, changed_out) = watch::channel(0);
 
@@ -219,6 +223,7 @@ fn start_threads(
         driver: driver.clone(),
         log_jobs: log_jobs.clone(),
         shared: Arc::clone(shared),
+        servers: servers.clone(),
     };
     let driving = Driver::new(DriverParts {
         replica: parts.replica,

@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod etcd;
+mod held_pongs;
 mod lifetimes;
 mod listen;
 

@@ -3,21 +3,24 @@
 //!
 //! It applies up to the commit index it is told and never beyond (V6). Any error ends the process.
 
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use crossbeam_channel::Sender;
 use standby_core::{Entry, Index, Position};
 use standby_interface::{MachineError, Refusal, SnapshotSource, StateMachine};
 use standby_store::log::LogReader;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::pending::Reply;
 use super::{Closed, Command, Fatal, Jobs, LogJob, Shared, Told, end_process};
 use crate::limits::{
-    APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, APPLY_GATHER_MS, CHECKPOINT_EVERY_BYTES,
-    CHECKPOINT_EVERY_MS,
+    ANSWERS_TOGETHER_MIN, APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, APPLY_GATHER_MS,
+    CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MS,
 };
 
 /// Something for the state machine.
@@ -54,6 +57,9 @@ pub struct SnapshotRequest {
     pub reply: oneshot::Sender<Box<dyn SnapshotSource>>,
 }
 
+/// Who still waits, by index.
+type Waiters<O> = Peekable<vec::IntoIter<(Index, Reply<O>)>>;
+
 /// The thread's belongings.
 pub struct ApplyThread<M: StateMachine> {
     /// The state machine.
@@ -68,6 +74,8 @@ pub struct ApplyThread<M: StateMachine> {
     pub log_jobs: UnboundedSender<LogJob>,
     /// Numbers.
     pub shared: Arc<Shared>,
+    /// Where the servers run that wait for answers.
+    pub servers: Handle,
 }
 
 /// What is committed and nobody waits for, as on a follower: it is applied a little later, together
@@ -192,9 +200,39 @@ impl<M: StateMachine> ApplyThread<M> {
             let outcomes = outcomes.unwrap_or_else(|error| fatal("applying", &error));
             assert_eq!(outcomes.len(), entries.len(), "one outcome for each entry");
             self.shared.set_applied(self.machine.applied().index);
-            answer(&mut waiters, &entries, outcomes);
+            self.answer(&mut waiters, &entries, outcomes);
         }
         bytes
+    }
+
+    /// Answers those whose commands were applied.
+    fn answer(
+        &self,
+        waiters: &mut Waiters<M::Outcome>,
+        entries: &[Entry],
+        outcomes: Vec<M::Outcome>,
+    ) {
+        let mut answers = Vec::new();
+        for (entry, outcome) in entries.iter().zip(outcomes) {
+            let index = entry.position.index;
+            while waiters.next_if(|(at, _)| *at < index).is_some() {}
+            if let Some((_, reply)) = waiters.next_if(|(at, _)| *at == index) {
+                answers.push((reply, Ok((entry.position, outcome))));
+            }
+        }
+        let send = |answers: Vec<_>| {
+            for (reply, answer) in answers {
+                let reply: Reply<M::Outcome> = reply;
+                // A client that has gone does not need the answer.
+                let _ = reply.send(answer);
+            }
+        };
+        if answers.len() < ANSWERS_TOGETHER_MIN {
+            send(answers);
+        } else {
+            // Woken from one of their own threads, servers need not be woken one by one.
+            self.servers.spawn(async move { send(answers) });
+        }
     }
 
     fn open_snapshots(&mut self, wanted: &mut Vec<SnapshotRequest>) {
@@ -217,21 +255,6 @@ impl<M: StateMachine> ApplyThread<M> {
         let _ = self
             .driver
             .send(Command::Told(Told::Checkpoint(position.index)));
-    }
-}
-
-fn answer<O>(
-    waiters: &mut std::iter::Peekable<std::vec::IntoIter<(Index, Reply<O>)>>,
-    entries: &[Entry],
-    outcomes: Vec<O>,
-) {
-    for (entry, outcome) in entries.iter().zip(outcomes) {
-        let index = entry.position.index;
-        while waiters.next_if(|(at, _)| *at < index).is_some() {}
-        if let Some((_, reply)) = waiters.next_if(|(at, _)| *at == index) {
-            // A client that has gone does not need the answer.
-            let _ = reply.send(Ok((entry.position, outcome)));
-        }
     }
 }
 

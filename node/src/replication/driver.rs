@@ -14,6 +14,7 @@ use standby_store::volume::{PeerAddress, StoredView};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::digest::Digest;
+use super::patience::Patience;
 use super::pending::Pending;
 use super::{
     ApplyJob, Clock, Fatal, LogJob, Proposal, Proposals, Shared, SnapshotRequest, Tail,
@@ -149,6 +150,7 @@ pub struct Driver<O> {
     digest_due: Micros,
     /// Something may have changed since the last publication, which was only just.
     publish_owed: bool,
+    patience: Patience,
 }
 
 impl<O: Send + 'static> Driver<O> {
@@ -165,6 +167,7 @@ impl<O: Send + 'static> Driver<O> {
             digest: None,
             digest_due: Micros(0),
             publish_owed: false,
+            patience: Patience::default(),
         }
     }
 
@@ -177,7 +180,11 @@ impl<O: Send + 'static> Driver<O> {
                 due = due.min(self.digest_due);
             }
             let wait = self.parts.clock.until(due);
-            match tokio::time::timeout(wait, self.parts.inbox.recv()).await {
+            let next = match self.soon().await {
+                Some(command) => Ok(Some(command)),
+                None => tokio::time::timeout(wait, self.parts.inbox.recv()).await,
+            };
+            match next {
                 Ok(Some(command)) => self.take_batch(command),
                 Err(_) => {
                     let now = self.parts.clock.now();
@@ -192,6 +199,28 @@ impl<O: Send + 'static> Driver<O> {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// What comes so soon that it is looked for.
+    async fn soon(&mut self) -> Option<Command> {
+        let replica = &self.parts.replica;
+        let done = if replica.accepts_proposals() {
+            replica.commit()
+        } else {
+            replica.log().durable()
+        };
+        let now = self.parts.clock.now();
+        self.patience.note(replica.log().last().index, done, now);
+        let until = self.patience.look_until()?;
+        while self.parts.clock.now() < until {
+            if let Ok(command) = self.parts.inbox.try_recv() {
+                return Some(command);
+            }
+            // The peers' connections, which share this thread, then whoever shares the processor.
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+        }
+        None
     }
 
     /// Takes in what waits.

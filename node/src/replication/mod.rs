@@ -10,6 +10,7 @@ mod driver;
 mod handle;
 mod jobs;
 mod log_thread;
+mod patience;
 mod pending;
 mod proposals;
 mod shared;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
+use super::held_pongs::HeldPongs;
 use super::lifetimes::{Generation, Lifetimes};
 use crate::limits::{
     ACCEPT_RETRY_MS, CLIENT_CONNECTIONS_MAX, CLIENT_HANDSHAKE_MS, CLOSE_GRACE_MS,
@@ -153,7 +154,7 @@ where
         let Self { service, slot } = self;
         let handler = hyper::service::service_fn(move |request| service.clone().call(request));
         let builder = http_settings();
-        let connection = builder.serve_connection(TokioIo::new(io), handler);
+        let connection = builder.serve_connection(TokioIo::new(HeldPongs::new(io)), handler);
         tokio::pin!(connection);
         let ended = tokio::select! {
             biased;

@@ -293,6 +293,9 @@ impl WatchCore {
 
     /// Everything up to `revision` was applied and not told, because nobody listened when it was.
     /// Whoever began to meanwhile reads it from history. Adds their streams to `woken`.
+    ///
+    /// # Panics
+    /// When revisions do not ascend.
     pub fn skipped(&mut self, revision: i64, woken: &mut Vec<StreamId>) {
         assert!(
             revision > self.revision,
