@@ -26,6 +26,7 @@ mod stories {
     pub mod operator_away;
     pub mod operator_cut_from_primary;
     pub mod pause;
+    pub mod plugin;
     pub mod pod_deleted;
     pub mod pod_ip_reuse;
     pub mod primary_and_standby_gone;
@@ -133,6 +134,7 @@ const REST: &[(&str, Story)] = stories![
     pod_ip_reuse,
     switchover,
     switchover_without_api,
+    plugin,
     scale,
     rolling_restart,
     drain,
