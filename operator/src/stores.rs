@@ -23,11 +23,15 @@ use tracing::warn;
 
 use crate::context::Key;
 use crate::http::Readiness;
+use crate::reconcile::dereference::cordoned;
 
 /// What readiness waits for here.
 pub const TOPIC: &str = "caches";
 /// Changes waiting for a reader that is behind; it then looks at everything.
 const CHANGES_QUEUED_MAX: usize = 1_024;
+
+/// The label of a host that volumes are bound by.
+const LABEL_HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +187,20 @@ impl Stores {
     pub fn host(&self, name: &str) -> Option<Arc<Node>> {
         self.hosts.all().find(|host| host.name_any() == name)
     }
+
+    /// The host that volumes call so: by its name, or by the label that they are bound by.
+    #[must_use]
+    pub fn host_called(&self, name: &str) -> Option<Arc<Node>> {
+        self.hosts.all().find(|host| {
+            let label = host.labels().get(LABEL_HOSTNAME);
+            host.name_any() == name || label.is_some_and(|label| label == name)
+        })
+    }
+
+    /// Every host.
+    pub fn hosts(&self) -> impl Iterator<Item = Arc<Node>> {
+        self.hosts.all()
+    }
 }
 
 /// The cluster an object is, or is named like.
@@ -249,17 +267,17 @@ impl Watch<'_> {
         )
     }
 
-    /// Hosts report often; only a change of readiness matters.
+    /// Hosts report often; only whether they are ready and take pods matters.
     fn hosts(&self) -> Store<Node> {
-        let known: Mutex<HashMap<String, bool>> = Mutex::default();
+        let known: Mutex<HashMap<String, (bool, bool)>> = Mutex::default();
         self.run(
             Api::<Node>::all(self.client.clone()),
             watcher::Config::default(),
             move |host| {
                 let gone = host.metadata.deletion_timestamp.is_some();
-                let ready = host_ready(host) && !gone;
-                let before = known.lock().insert(host.name_any(), ready);
-                (before != Some(ready)).then_some(Change::Host)
+                let now = (host_ready(host) && !gone, cordoned(host));
+                let before = known.lock().insert(host.name_any(), now);
+                (before != Some(now)).then_some(Change::Host)
             },
         )
     }

@@ -324,8 +324,8 @@ pub struct Storage {
     /// The size of each node's volume, such as 10Gi. Can grow where the storage class allows it; never
     /// shrinks.
     #[schemars(schema_with = "crate::schemas::quantity_text")]
-    #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0").message(Message::Expression(
-        "'size must be a quantity of at least 64Mi, such as 10Gi, was \"' + self + '\"'".into()
+    #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0").message(Message::Expression(
+        "'size must be a quantity of at least 1Gi, such as 10Gi, was \"' + self + '\"'".into()
     )))]
     pub size: Quantity,
     /// The storage class of the volumes. Default: the default class of Kubernetes. Cannot be changed.

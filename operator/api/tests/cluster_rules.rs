@@ -64,11 +64,11 @@ fn a_single_copy_cannot_be_strict() {
 
 #[test]
 fn a_size_is_a_quantity_and_not_too_small() {
-    for size in ["ten", "1Mi", "10GB"] {
+    for size in ["ten", "1Mi", "1023Mi", "10GB"] {
         refused(
             None,
             &cluster(&json!({ "storage": { "size": size } })),
-            &format!("size must be a quantity of at least 64Mi, such as 10Gi, was \"{size}\""),
+            &format!("size must be a quantity of at least 1Gi, such as 10Gi, was \"{size}\""),
         );
     }
 }

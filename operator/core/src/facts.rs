@@ -2,9 +2,9 @@
 
 use standby_api::{Durability, FailoverMode};
 
-use crate::build::meta;
+use crate::build::{meta, pod};
 use crate::detect::Thresholds;
-use crate::observe::ClusterFacts;
+use crate::observe::{ClusterFacts, Upkeep};
 use crate::orders::Orders;
 use crate::validate::ValidatedCluster;
 
@@ -39,5 +39,11 @@ pub fn cluster_facts(cluster: &ValidatedCluster, deleting: bool, orders: Orders)
         write_stuck: cluster.detection.stuck_writes,
         orders,
         policy: cluster.policy.clone(),
+        hibernated: cluster.hibernated,
+        upkeep: Upkeep {
+            built_from: pod::built_from(cluster),
+            storage_bytes: cluster.storage.size_bytes,
+            room: false,
+        },
     }
 }

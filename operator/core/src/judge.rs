@@ -8,6 +8,7 @@ use standby_core::{Micros, NodeId, View};
 use crate::observe::{
     LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
 };
+use crate::plan::rolling::{self, Turn};
 
 /// Why a primary counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -370,7 +371,22 @@ pub(crate) fn ending(observation: &Observation, name: &str, facts: &NodeFacts) -
     if facts.claim.as_ref().is_some_and(|claim| claim.deleting) {
         return Some(format!("the volume claim of {name} is being deleted"));
     }
-    (!observation.wanted(name)).then(|| format!("{name} is above spec.instances"))
+    if facts.claim.as_ref().is_some_and(|claim| claim.lost) {
+        return Some(format!("the volume of {name} is lost"));
+    }
+    if !observation.wanted(name) {
+        return Some(format!("{name} is above spec.instances"));
+    }
+    match rolling::turn(observation) {
+        // Of the primary's turn the planned moves take care.
+        Turn::Relieve {
+            node,
+            synchronous: true,
+            why,
+            ..
+        } if node == name => Some(why),
+        _ => None,
+    }
 }
 
 /// Why the operator cannot reach a node; none while it can.

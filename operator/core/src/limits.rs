@@ -52,3 +52,6 @@ pub const REPLAN_MIN_MS: u64 = 50;
 /// How long a node may take to adopt a view it was told before the status calls it stalled, in
 /// milliseconds.
 pub const ADOPT_MAX_MS: u64 = 10_000;
+/// A pod that was made in a rolling change and does not work after so long has stopped it, in
+/// milliseconds: that is told. Filling a large volume takes longer, and is told too.
+pub const ROLL_STUCK_MS: u64 = 300_000;

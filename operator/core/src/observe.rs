@@ -48,6 +48,21 @@ pub struct ClusterFacts {
     pub orders: Orders,
     /// What the specification says about moves.
     pub policy: Policy,
+    /// `hibernated`: no pods are wanted.
+    pub hibernated: bool,
+    /// What pods and claims should be like.
+    pub upkeep: Upkeep,
+}
+
+/// What pods and claims should be like, and when they may be changed for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// What a pod made now would be built from (annotation `standby.dev/built-from`).
+    pub built_from: String,
+    /// The size of the volumes that is asked for.
+    pub storage_bytes: u64,
+    /// There is a host that could take another of the cluster's pods.
+    pub room: bool,
 }
 
 /// The recorded view.
@@ -96,10 +111,22 @@ pub struct PodFacts {
     pub ready: bool,
     /// The value of the label `standby.dev/role`.
     pub role_label: Option<String>,
+    /// What it was built from (annotation `standby.dev/built-from`).
+    pub built_from: Option<String>,
+    /// Its host takes no new pods: it is cordoned, or about to be removed.
+    pub cordoned: bool,
+    /// When this operator first saw the pod object.
+    pub since: Micros,
+    /// Why it does not run yet, in Kubernetes' words; empty when it does, or nothing is said.
+    pub waits: String,
 }
 
 /// A volume claim, as the API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each named"
+)]
 pub struct ClaimFacts {
     /// The claim object's identity.
     pub uid: String,
@@ -109,6 +136,16 @@ pub struct ClaimFacts {
     pub owned: bool,
     /// The only host its volume can be used on, when it is bound to one.
     pub bound_to_host: Option<String>,
+    /// How that host is, also while no pod is on it.
+    pub home: HostFacts,
+    /// Its volume is lost: Kubernetes knows of none any more.
+    pub lost: bool,
+    /// The size it asks for; zero when that is not known.
+    pub requested_bytes: u64,
+    /// Whether its storage class can grow volumes; none until that was looked up.
+    pub expandable: Option<bool>,
+    /// The volume has grown, and its file system grows when a pod mounts it anew.
+    pub grows_when_mounted: bool,
 }
 
 /// The host of a pod, as the API shows it.
@@ -123,6 +160,17 @@ pub enum HostFacts {
     NotReady(Micros),
     /// Its object is gone since.
     Gone(Micros),
+}
+
+impl HostFacts {
+    /// For how long it has been away; zero while it is not.
+    #[must_use]
+    pub fn away(self, now: Micros) -> Micros {
+        match self {
+            Self::NotReady(since) | Self::Gone(since) => now.since(since),
+            Self::Unknown | Self::Ready => Micros(0),
+        }
+    }
 }
 
 /// The operator's stream to a node.
@@ -350,20 +398,37 @@ impl NodeFacts {
         self.pod.as_ref().filter(|pod| pod.deleting_since.is_none())
     }
 
-    /// Whether pod and volume are there to stay: neither is being deleted.
+    /// Whether pod and volume are there to stay: neither is being deleted or lost.
     #[must_use]
     pub fn stays(&self) -> bool {
-        let ends = self.claim.as_ref().is_some_and(|claim| claim.deleting);
+        let ends = self
+            .claim
+            .as_ref()
+            .is_some_and(|claim| claim.deleting || claim.lost);
         self.staying_pod().is_some() && !ends
     }
 
-    /// For how long the host has been away; zero while it is not.
+    /// For how long the pod's host, or the only one its volume can be used on, has been away; zero
+    /// while neither is.
     #[must_use]
     pub fn host_away(&self, now: Micros) -> Micros {
-        match self.host {
-            HostFacts::NotReady(since) | HostFacts::Gone(since) => now.since(since),
-            HostFacts::Unknown | HostFacts::Ready => Micros(0),
-        }
+        let home = self
+            .claim
+            .as_ref()
+            .map_or(HostFacts::Unknown, |claim| claim.home);
+        self.host.away(now).max(home.away(now))
+    }
+
+    /// Whether the pod's host, or the only one its volume can be used on, is gone for good.
+    #[must_use]
+    pub fn host_gone(&self) -> bool {
+        let home = self
+            .claim
+            .as_ref()
+            .map_or(HostFacts::Unknown, |claim| claim.home);
+        [self.host, home]
+            .iter()
+            .any(|host| matches!(host, HostFacts::Gone(_)))
     }
 }
 

@@ -4,7 +4,9 @@
 //! found once, in one place, and said in the words of the field. The API server has checked most of
 //! it already; what it cannot check, or what an older schema let through, is checked here.
 
-mod quantity;
+pub(crate) mod quantity;
+
+pub use quantity::whole as bytes;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +20,10 @@ use standby_core::{ClusterId, Micros};
 
 use crate::policy::{Limit, Policy, Window, WindowError};
 
-/// The smallest volume that holds a commit log and a store.
-const STORAGE_BYTES_MIN: u64 = 64 << 20;
+/// The smallest volume. The log alone takes a file in use and two filled ahead of 64 MiB each, up to a
+/// quarter of the volume is kept of it for nodes that come back, and the engine's journals take up to
+/// 128 MiB: with less, writes would be refused for want of room almost at once.
+const STORAGE_BYTES_MIN: u64 = 1 << 30;
 /// etcd's own default for its quota, and the most we choose by ourselves.
 const QUOTA_BYTES_DEFAULT_MAX: u64 = 2 << 30;
 /// Label and annotation keys with these prefixes are the operator's.
@@ -93,6 +97,8 @@ pub struct ValidatedCluster {
     pub pod_annotations: BTreeMap<String, String>,
     /// The size from which on etcd writes are refused.
     pub quota_backend_bytes: u64,
+    /// No pods are wanted.
+    pub hibernated: bool,
     /// The namespace the operator runs in.
     pub operator_namespace: String,
     /// The operator's version.
@@ -162,7 +168,7 @@ pub enum Invalid {
     #[error("spec.instances: 1 needs spec.durability: Available, was Strict")]
     SingleStrict,
     /// A size that is none, or too small.
-    #[error("spec.storage.size must be a quantity of at least 64Mi, such as 10Gi, was {given:?}")]
+    #[error("spec.storage.size must be a quantity of at least 1Gi, such as 10Gi, was {given:?}")]
     Size {
         /// What was given.
         given: String,
@@ -295,6 +301,7 @@ fn assemble(
         pod_labels: spec.pod_metadata.labels,
         pod_annotations: spec.pod_metadata.annotations,
         quota_backend_bytes: checked.quota_backend_bytes,
+        hibernated: spec.hibernated,
         operator_namespace: settings.operator_namespace.clone(),
         version: settings.version.clone(),
     }

@@ -1,12 +1,14 @@
 //! The objects of a cluster, compared with files under `golden/`: a change of what users get shows up
 //! as a change of a file. Run with `STANDBY_REWRITE_GOLDEN=1` to write them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use standby_api::{NodeRole, StandbyCluster};
 use standby_core::{ClusterId, NodeId, View};
 use standby_operator_core::build::endpoint_slice::{self, Family, Target};
@@ -139,7 +141,7 @@ fn the_objects_of_a_minimal_cluster() {
     );
     golden(
         "poddisruptionbudget.yaml",
-        &pod_disruption_budget::pod_disruption_budget(&cluster),
+        &pod_disruption_budget::pod_disruption_budget(&cluster, 2),
     );
     golden(
         "networkpolicy.yaml",
@@ -276,12 +278,72 @@ fn another_operator_version_alone_restarts_nothing() {
     assert_ne!(built_from(&old), built_from(&image));
 }
 
+/// A change of any of these reaches running pods.
 #[test]
-fn a_single_node_blocks_no_drain() {
-    let single = valid(&json!({
-        "instances": 1, "durability": "Available", "storage": { "size": "1Gi" },
-    }));
-    assert_eq!(pod_disruption_budget::pod_disruption_budget(&single), None);
+fn everything_that_people_set_and_a_pod_is_made_of_makes_a_difference() {
+    let spec = |more: Value| {
+        let mut spec = json!({ "storage": { "size": "1Gi" } });
+        let object = spec.as_object_mut().expect("an object");
+        object.extend(more.as_object().expect("an object").clone());
+        built_from(&valid(&spec))
+    };
+    let plain = spec(json!({}));
+    let mut seen = BTreeSet::from([plain.clone()]);
+    for more in [
+        json!({ "image": "another:1" }),
+        json!({ "imagePullPolicy": "Always" }),
+        json!({ "imagePullSecrets": ["registry"] }),
+        json!({ "resources": { "requests": { "cpu": "1" } } }),
+        json!({ "resources": { "limits": { "cpu": "1" } } }),
+        json!({ "tls": { "client": "Disabled" } }),
+        json!({ "placement": { "nodeSelector": { "disk": "fast" } } }),
+        json!({ "placement": { "tolerations": [{ "operator": "Exists" }] } }),
+        json!({ "placement": { "priorityClassName": "high" } }),
+        json!({ "placement": { "spread": { "hosts": "Preferred" } } }),
+        json!({ "placement": { "spread": { "zones": "Required" } } }),
+        json!({ "podMetadata": { "labels": { "team": "shop" } } }),
+        json!({ "podMetadata": { "annotations": { "shop/restarted-at": "now" } } }),
+        json!({ "etcd": { "quotaBackendBytes": 67_108_864 } }),
+    ] {
+        assert!(
+            seen.insert(spec(more.clone())),
+            "{more} makes no difference"
+        );
+    }
+    for more in [
+        json!({ "instances": 5 }),
+        json!({ "durability": "Available" }),
+        json!({ "hibernated": true }),
+        json!({ "failover": { "mode": "Manual" } }),
+        json!({ "services": { "readOnlyFromSynchronous": true } }),
+        json!({ "networkPolicy": { "enabled": false } }),
+        json!({ "placement": { "spread": { "hosts": "Required" } } }),
+    ] {
+        assert_eq!(spec(more.clone()), plain, "{more} restarts pods");
+    }
+}
+
+#[test]
+fn the_same_amount_written_otherwise_restarts_nothing() {
+    let limit = |memory: &str| {
+        built_from(&valid(&json!({
+            "storage": { "size": "1Gi" }, "resources": { "limits": { "memory": memory } },
+        })))
+    };
+    assert_eq!(limit("1Gi"), limit("1024Mi"));
+    assert_ne!(limit("1Gi"), limit("1025Mi"));
+}
+
+/// If this fails, the pod that is built has changed. Decide whether running pods shall be replaced for
+/// it: then raise `pod::FORM`. Put the new hash here either way.
+#[test]
+fn whether_a_changed_pod_restarts_every_cluster_is_a_decision() {
+    let spec = pod::pod(&minimal(), "db-1", None).spec;
+    let text = serde_json::to_vec(&spec).expect("json");
+    let hash = sha2::Sha256::digest(text);
+    let start = [0xb2, 0xf7, 0xdc, 0xd2, 0x65, 0x2d, 0x17, 0xbb];
+    assert_eq!((pod::FORM, &hash[..8]), (1, start.as_slice()));
+    assert!(built_from(&minimal()).starts_with("1-"));
 }
 
 #[test]

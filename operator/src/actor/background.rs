@@ -1,12 +1,14 @@
 //! Work beside the actor: objects, pods, certificates, read slices, status. At most one piece of
 //! work runs at a time, and the read-write slice has a lane of its own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use standby_api::StandbyClusterStatus;
 use standby_core::Micros;
-use standby_operator_core::observe::{HostFacts, Observation};
+use standby_operator_core::observe::{HostFacts, NodeFacts, Observation};
 use standby_operator_core::plan::{Phase, Plan, Planned};
 use standby_operator_core::status::{differs, status};
 use standby_operator_core::validate::ValidatedCluster;
@@ -20,7 +22,7 @@ use crate::limits::{
     APPLY_EVERY_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS, STATUS_EVERY_MS,
 };
 use crate::reconcile::announce::{self, Announced};
-use crate::reconcile::dereference::Volumes;
+use crate::reconcile::dereference::{Volumes, class_of};
 use crate::reconcile::{self, StepError, apply};
 use crate::tls::OperatorTls;
 
@@ -39,9 +41,14 @@ pub(super) struct WorkDone {
     objects: Option<Arc<ValidatedCluster>>,
     slices: Option<Vec<EndpointSlice>>,
     status: Option<StandbyClusterStatus>,
+    budget: Option<Budget>,
     volumes: Volumes,
     failed: Option<&'static str>,
 }
+
+/// How many pods a drain must leave; none: it has no say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget(Option<usize>);
 
 /// A piece of work.
 struct Work {
@@ -49,7 +56,9 @@ struct Work {
     actions: Vec<Planned>,
     objects: Option<Vec<String>>,
     slices: Option<Vec<EndpointSlice>>,
+    budget: Option<Budget>,
     volumes: Vec<String>,
+    classes: Vec<String>,
     status: Option<StandbyClusterStatus>,
 }
 
@@ -103,6 +112,8 @@ pub(super) struct Background {
     announced: Option<String>,
     applied: Option<(Arc<ValidatedCluster>, Micros)>,
     slices: Option<Vec<EndpointSlice>>,
+    /// How many pods a drain must leave, as it was written last.
+    budget: Option<Budget>,
     status: Option<(StandbyClusterStatus, Micros)>,
 }
 
@@ -119,6 +130,7 @@ impl Background {
             announced: None,
             applied: None,
             slices: None,
+            budget: None,
             status: None,
         }
     }
@@ -162,12 +174,16 @@ impl Background {
         let now = self.context.clock.now();
         self.busy = false;
         self.retry.note(done.failed.is_none(), now);
-        volumes.extend(done.volumes);
+        volumes.hosts.extend(done.volumes.hosts);
+        volumes.expandable.extend(done.volumes.expandable);
         if let Some(cluster) = done.objects {
             self.applied = Some((cluster, now));
         }
         if let Some(slices) = done.slices {
             self.slices = Some(slices);
+        }
+        if let Some(budget) = done.budget {
+            self.budget = Some(budget);
         }
         if let Some(status) = done.status {
             self.status = Some((status, now));
@@ -191,7 +207,9 @@ impl Background {
         let nothing = work.actions.is_empty()
             && work.objects.is_none()
             && work.slices.is_none()
+            && work.budget.is_none()
             && work.volumes.is_empty()
+            && work.classes.is_empty()
             && work.status.is_none();
         if self.busy || nothing || !self.retry.may(self.context.clock.now()) {
             return;
@@ -253,6 +271,13 @@ async fn steps(
         done.tls = Some(tls);
         done.objects = Some(work.cluster.clone());
     }
+    // Before anything is taken from the cluster: a drain must not take a second.
+    if let Some(budget) = work.budget {
+        apply::budget(context, &work.cluster, budget.0)
+            .await
+            .map_err(|error| ("budget", error.into()))?;
+        done.budget = Some(budget);
+    }
     apply::actions(context, &work.cluster, &work.actions)
         .await
         .map_err(at("actions"))?;
@@ -265,7 +290,12 @@ async fn steps(
     for volume in &work.volumes {
         let host = apply::volume_host(context, volume).await;
         let host = host.map_err(|error| ("volumes", error.into()))?;
-        done.volumes.insert(volume.clone(), host);
+        done.volumes.hosts.insert(volume.clone(), host);
+    }
+    for class in &work.classes {
+        let grows = apply::expandable(context, class).await;
+        let grows = grows.map_err(|error| ("classes", error.into()))?;
+        done.volumes.expandable.insert(class.clone(), grows);
     }
     Ok(())
 }
@@ -304,6 +334,7 @@ impl Actor {
             applied != cluster || background.due(Some(*at), APPLY_EVERY_MS)
         });
         let slices = announce::read_slices(cluster, observation);
+        let budget = Budget(plan.must_stay);
         let slices_changed = !deleting && !paused && background.slices.as_ref() != Some(&slices);
         let work = Work {
             cluster: cluster.clone(),
@@ -315,31 +346,62 @@ impl Actor {
                 .collect(),
             objects: (changed && !deleting && !paused).then(|| observation.cluster.wanted.clone()),
             slices: slices_changed.then_some(slices),
+            budget: (!deleting && !paused && (changed || background.budget != Some(budget)))
+                .then_some(budget),
             volumes: self.unknown_volumes(observation),
+            classes: self.unknown_classes(observation, changed),
             status: write.then_some(now),
         };
         self.background.start(work);
     }
 
-    /// Volumes of nodes whose host is away: only then it matters where they can be used.
+    /// Volumes of which it matters now where they can be used: their host is away or about to be
+    /// emptied, or their pod finds none.
     fn unknown_volumes(&self, observation: &Observation) -> Vec<String> {
-        self.context
-            .stores
-            .claims(&self.key)
+        let matters = |facts: &NodeFacts, _| {
+            let pod = facts.pod.as_ref();
+            let away = matches!(facts.host, HostFacts::NotReady(_) | HostFacts::Gone(_));
+            away || pod.is_some_and(|pod| pod.cordoned || pod.host.is_none())
+        };
+        self.claims_that(observation, matters)
             .iter()
-            .filter(|claim| {
-                claim
-                    .metadata
-                    .name
-                    .as_ref()
-                    .and_then(|name| observation.node(name))
-                    .is_some_and(|facts| {
-                        matches!(facts.host, HostFacts::NotReady(_) | HostFacts::Gone(_))
-                    })
-            })
             .filter_map(|claim| claim.spec.as_ref()?.volume_name.clone())
-            .filter(|volume| !self.volumes.contains_key(volume))
+            .filter(|volume| !self.volumes.hosts.contains_key(volume))
             .collect()
+    }
+
+    /// Storage classes of claims that are to grow. One that could not grow is looked at `again` now and
+    /// then: somebody may have changed it.
+    fn unknown_classes(&self, observation: &Observation, again: bool) -> Vec<String> {
+        let small = |facts: &NodeFacts, wanted| {
+            let claim = facts.claim.as_ref();
+            claim.is_some_and(|claim| claim.requested_bytes < wanted)
+        };
+        let classes: BTreeSet<String> = self
+            .claims_that(observation, small)
+            .iter()
+            .filter_map(|claim| class_of(claim).map(ToOwned::to_owned))
+            .filter(|class| match self.volumes.expandable.get(class) {
+                None => true,
+                Some(expandable) => again && !expandable,
+            })
+            .collect();
+        classes.into_iter().collect()
+    }
+
+    fn claims_that(
+        &self,
+        observation: &Observation,
+        matters: fn(&NodeFacts, u64) -> bool,
+    ) -> Vec<Arc<PersistentVolumeClaim>> {
+        let wanted = observation.cluster.upkeep.storage_bytes;
+        let mut claims = self.context.stores.claims(&self.key);
+        claims.retain(|claim| {
+            let name = claim.metadata.name.as_ref();
+            name.and_then(|name| observation.node(name))
+                .is_some_and(|facts| matters(facts, wanted))
+        });
+        claims
     }
 }
 

@@ -43,7 +43,7 @@ impl Actor {
         let now = self.context.clock.now();
         let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
         let orders = object.map(|o| Orders::read(o.annotations()));
-        let facts = cluster_facts(cluster, deleting, orders.unwrap_or_default());
+        let mut facts = cluster_facts(cluster, deleting, orders.unwrap_or_default());
         let mut nodes = dereference::nodes(
             &self.context,
             &self.key,
@@ -52,6 +52,7 @@ impl Actor {
             &mut self.seen,
             now,
         );
+        facts.upkeep.room = dereference::room(&self.context, cluster, &nodes);
         self.dial(cluster, &nodes);
         for (name, facts_of_node) in &mut nodes {
             if let Some(stream) = self.streams.get(name) {

@@ -89,7 +89,7 @@ impl Actor {
             tls,
             streams: BTreeMap::new(),
             seen: FirstSeen::default(),
-            volumes: Volumes::new(),
+            volumes: Volumes::default(),
             memory: Memory::default(),
             recorded: Recorded::Unknown,
             held: Held::default(),

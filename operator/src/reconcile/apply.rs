@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use standby_api::{NodeRole, StandbyCluster, names};
@@ -37,15 +38,26 @@ pub async fn objects(
     for access in Access::ALL {
         apply(&context.client, &service::service(cluster, access), USUAL).await?;
     }
-    match pod_disruption_budget::pod_disruption_budget(cluster) {
-        Some(budget) => apply(&context.client, &budget, USUAL).await.map(|_| ())?,
-        None => remove::<PodDisruptionBudget>(context, cluster).await?,
-    }
     match network_policy::network_policy(cluster) {
         Some(policy) => apply(&context.client, &policy, USUAL).await.map(|_| ())?,
         None => remove::<NetworkPolicy>(context, cluster).await?,
     }
     Ok(tls)
+}
+
+/// How many pods a drain must leave; none: it has no say, and there is no budget.
+pub async fn budget(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    must_stay: Option<usize>,
+) -> Result<(), ApiError> {
+    match must_stay {
+        Some(pods) => {
+            let budget = pod_disruption_budget::pod_disruption_budget(cluster, pods);
+            apply(&context.client, &budget, USUAL).await.map(|_| ())
+        }
+        None => remove::<PodDisruptionBudget>(context, cluster).await,
+    }
 }
 
 /// Removes an object named like the cluster that is not wanted any more.
@@ -132,6 +144,7 @@ async fn one(
             delete_pod(context, cluster, node, uid, *force).await?;
         }
         Action::DeleteClaim { node, uid } => delete_claim(context, cluster, node, uid).await?,
+        Action::GrowClaim { node, .. } => grow_claim(context, cluster, node).await?,
         Action::LabelPod { node, role } => label_pod(context, cluster, node, role).await?,
         Action::Release => release::release(context, cluster).await?,
         Action::RecordView { .. }
@@ -169,6 +182,25 @@ async fn own_claim(
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }
+}
+
+/// Asks for a larger volume. The storage class sees to the rest.
+async fn grow_claim(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    node: &str,
+) -> Result<(), ApiError> {
+    let claims: Api<PersistentVolumeClaim> =
+        Api::namespaced(context.client.clone(), &cluster.namespace);
+    let patch = Patch::Merge(json!({"spec": {"resources": {"requests": {
+        "storage": cluster.storage.size
+    }}}}));
+    let params = PatchParams {
+        field_manager: Some(MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let call = claims.patch(node, &params, &patch);
+    gone(within(USUAL, format!("grow claim {node}"), call).await)
 }
 
 async fn create_pod(
@@ -290,6 +322,14 @@ pub async fn volume_host(context: &Context, volume: &str) -> Result<Option<Strin
     let what = format!("read PersistentVolume {volume}");
     let found = within(USUAL, what, volumes.get_opt(volume)).await?;
     Ok(found.as_ref().and_then(bound_to))
+}
+
+/// Whether the volumes of a storage class can grow; one that is gone makes none grow.
+pub async fn expandable(context: &Context, class: &str) -> Result<bool, ApiError> {
+    let classes: Api<StorageClass> = Api::all(context.client.clone());
+    let what = format!("read StorageClass {class}");
+    let found = within(USUAL, what, classes.get_opt(class)).await?;
+    Ok(found.is_some_and(|class| class.allow_volume_expansion == Some(true)))
 }
 
 fn bound_to(volume: &PersistentVolume) -> Option<String> {

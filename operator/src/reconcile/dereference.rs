@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Taint, Toleration};
 use kube::ResourceExt;
-use standby_api::names;
+use standby_api::{SpreadPolicy, names};
 use standby_core::{ClusterId, Micros};
 use standby_operator_core::build::{meta, pod::CONTAINER};
 use standby_operator_core::observe::{ClaimFacts, Container, HostFacts, NodeFacts, PodFacts};
+use standby_operator_core::validate::{ValidatedCluster, bytes};
 
 use crate::context::{Context, Key};
 use crate::stores::host_ready;
@@ -17,8 +18,24 @@ const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 /// The annotation of a claim that names the host its volume was put on.
 const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
-/// On which host a volume can be used, when it is known: none for volumes that can move.
-pub type Volumes = BTreeMap<String, Option<String>>;
+/// Taints that announce that a host is about to be removed, beside being cordoned.
+const TAINTS_OF_REMOVAL: [&str; 4] = [
+    "node.kubernetes.io/unschedulable",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
+/// The most of Kubernetes' own words about a pod that is taken over, in characters.
+const WORDS_MAX: usize = 300;
+
+/// What was looked up about volumes. It does not change while they live.
+#[derive(Debug, Default)]
+pub struct Volumes {
+    /// On which host a volume can be used: none for volumes that can move.
+    pub hosts: BTreeMap<String, Option<String>>,
+    /// Whether the volumes of a storage class can grow.
+    pub expandable: BTreeMap<String, bool>,
+}
 
 /// When something was first seen: Kubernetes' own times are on other clocks.
 #[derive(Debug, Default)]
@@ -31,6 +48,16 @@ impl FirstSeen {
 
     fn over(&mut self, what: &str) {
         self.0.remove(what);
+    }
+
+    /// Forgets pods that are no more.
+    fn keep_pods(&mut self, uids: &BTreeSet<&str>) {
+        self.0.retain(|what, _| {
+            let uid = what
+                .strip_prefix("pod/")
+                .or_else(|| what.strip_prefix("deleting/"));
+            uid.is_none_or(|uid| uids.contains(uid))
+        });
     }
 }
 
@@ -74,7 +101,11 @@ pub fn nodes(
     for claim in context.stores.claims(key) {
         let name = claim.name_any();
         if meta::serial_of(&key.name, &name).is_some() {
-            nodes.entry(name).or_default().claim = Some(claim_facts(&claim, uid, volumes));
+            let mut facts = claim_facts(&claim, uid, volumes);
+            let home = facts.bound_to_host.as_deref();
+            let object = home.and_then(|home| context.stores.host_called(home));
+            facts.home = host_facts(home, object.as_deref(), seen, now);
+            nodes.entry(name).or_default().claim = Some(facts);
         }
     }
     for pod in context.stores.pods(key) {
@@ -87,10 +118,66 @@ pub fn nodes(
         let facts = nodes.entry(name).or_default();
         facts.host = host_facts(host.as_deref(), object.as_deref(), seen, now);
         let mut pod = pod_facts(&pod, seen, now);
+        pod.cordoned = object.as_deref().is_some_and(cordoned);
         pod.zone = object.and_then(|host| host.labels().get(LABEL_ZONE).cloned());
         facts.pod = Some(pod);
     }
+    let pods = nodes.values().filter_map(|facts| facts.pod.as_ref());
+    let uids: BTreeSet<&str> = pods.map(|pod| pod.uid.as_str()).collect();
+    seen.keep_pods(&uids);
     nodes
+}
+
+/// Whether a host takes no new pods, because somebody is about to empty it.
+#[must_use]
+pub fn cordoned(host: &Node) -> bool {
+    let Some(spec) = &host.spec else { return false };
+    let removal = |taint: &Taint| TAINTS_OF_REMOVAL.contains(&taint.key.as_str());
+    spec.unschedulable == Some(true) || spec.taints.iter().flatten().any(removal)
+}
+
+/// Whether a host could take another of the cluster's pods: as far as can be told without being the
+/// scheduler, which also knows what fits.
+#[must_use]
+pub fn room(
+    context: &Context,
+    cluster: &ValidatedCluster,
+    nodes: &BTreeMap<String, NodeFacts>,
+) -> bool {
+    let used: BTreeSet<&str> = nodes
+        .values()
+        .filter_map(|facts| facts.pod.as_ref()?.host.as_deref())
+        .collect();
+    let apart = cluster.spread.hosts == SpreadPolicy::Required;
+    context.stores.hosts().any(|host| {
+        takes_pods(&host, cluster) && !(apart && used.contains(host.name_any().as_str()))
+    })
+}
+
+fn takes_pods(host: &Node, cluster: &ValidatedCluster) -> bool {
+    let labels = host.labels();
+    let selected = cluster
+        .node_selector
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value));
+    let tolerated = |taint: &Taint| {
+        taint.effect == "PreferNoSchedule"
+            || cluster.tolerations.iter().any(|one| tolerates(one, taint))
+    };
+    let taints = host.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    host_ready(host) && !cordoned(host) && selected && taints.into_iter().flatten().all(tolerated)
+}
+
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let effect = toleration.effect.as_deref().unwrap_or("");
+    let key = toleration.key.as_deref().unwrap_or("");
+    let exists = toleration.operator.as_deref() == Some("Exists");
+    (effect.is_empty() || effect == taint.effect)
+        && ((key.is_empty() && exists)
+            || (key == taint.key
+                && (exists
+                    || toleration.value.as_deref().unwrap_or("")
+                        == taint.value.as_deref().unwrap_or(""))))
 }
 
 /// The cluster's resource that a claim goes with, by its identity.
@@ -110,7 +197,7 @@ fn claim_facts(claim: &PersistentVolumeClaim, uid: &str, volumes: &Volumes) -> C
     // Until the volume has been looked at, the host it was put on counts as the only one.
     let selected = || claim.annotations().get(ANNOTATION_SELECTED_NODE).cloned();
     let bound_to_host = volume
-        .and_then(|volume| volumes.get(volume))
+        .and_then(|volume| volumes.hosts.get(volume))
         .cloned()
         .unwrap_or_else(selected);
     let owner = owner(claim);
@@ -121,7 +208,37 @@ fn claim_facts(claim: &PersistentVolumeClaim, uid: &str, volumes: &Volumes) -> C
             || owner.is_some_and(|owner| owner != uid),
         owned: owner == Some(uid),
         bound_to_host,
+        home: HostFacts::Unknown,
+        lost: claim
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.as_deref() == Some("Lost")),
+        requested_bytes: requested_bytes(claim).unwrap_or_default(),
+        expandable: class_of(claim)
+            .map_or(Some(false), |class| volumes.expandable.get(class).copied()),
+        grows_when_mounted: condition(claim, "FileSystemResizePending"),
     }
+}
+
+/// The storage class of a claim; none when its volume was made by hand.
+#[must_use]
+pub fn class_of(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let class = claim.spec.as_ref()?.storage_class_name.as_deref()?;
+    (!class.is_empty()).then_some(class)
+}
+
+fn requested_bytes(claim: &PersistentVolumeClaim) -> Option<u64> {
+    let resources = claim.spec.as_ref()?.resources.as_ref()?;
+    bytes(resources.requests.as_ref()?.get("storage")?)
+}
+
+fn condition(claim: &PersistentVolumeClaim, kind: &str) -> bool {
+    let status = claim.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 fn host_facts(
@@ -172,8 +289,40 @@ fn pod_facts(pod: &Pod, seen: &mut FirstSeen, now: Micros) -> PodFacts {
         deleting_since: deleting.then(|| seen.since(format!("deleting/{uid}"), now)),
         ready,
         role_label: pod.labels().get(names::LABEL_ROLE).cloned(),
+        built_from: pod.annotations().get(names::ANNOTATION_BUILT_FROM).cloned(),
+        cordoned: false,
+        since: seen.since(format!("pod/{uid}"), now),
+        waits: waits(pod),
         uid,
     }
+}
+
+/// Why a pod does not run yet, in Kubernetes' words: it finds no host, or its container waits for
+/// something that does not come by itself.
+fn waits(pod: &Pod) -> String {
+    let Some(status) = &pod.status else {
+        return String::new();
+    };
+    let unplaced = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find(|container| container.name == CONTAINER)
+        .and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    let (reason, message) = match (unplaced, waiting) {
+        (Some(condition), _) => (condition.reason.as_deref(), condition.message.as_deref()),
+        (None, Some(waiting)) if waiting.reason.as_deref() != Some("ContainerCreating") => {
+            (waiting.reason.as_deref(), waiting.message.as_deref())
+        }
+        _ => return String::new(),
+    };
+    let parts: Vec<&str> = [reason, message].into_iter().flatten().collect();
+    parts.join(": ").chars().take(WORDS_MAX).collect()
 }
 
 fn container(pod: &Pod) -> Container {
@@ -225,9 +374,9 @@ mod tests {
             ]}
         }))
         .expect("a claim");
-        let facts = claim_facts(&claim, "new", &Volumes::new());
+        let facts = claim_facts(&claim, "new", &Volumes::default());
         assert!(facts.deleting && !facts.owned);
-        let facts = claim_facts(&claim, "old", &Volumes::new());
+        let facts = claim_facts(&claim, "old", &Volumes::default());
         assert!(!facts.deleting && facts.owned);
     }
 

@@ -1,16 +1,21 @@
 //! The pod of one node.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec, Probe, SeccompProfile,
     SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use standby_api::{Client, ImagePullPolicy, Interface, NodeRole, SpreadPolicy, names};
+use standby_api::{Client, ImagePullPolicy, Interface, NodeRole, Spread, SpreadPolicy, names};
 
 use super::{limits, meta, secret};
 use crate::validate::ValidatedCluster;
+use crate::validate::quantity::thousandths;
 
 /// The name of the only container.
 pub const CONTAINER: &str = "node";
@@ -19,6 +24,9 @@ const VOLUME_TLS: &str = "tls";
 const PORT_NAME_PROBE: &str = "probe";
 /// How many bytes of a hash tell two specifications apart.
 const HASH_BYTES: usize = 8;
+/// Which form of pod this module builds. Raised by hand, and only then do running pods follow a
+/// change of this module: a new version of the operator must not restart every cluster for a detail.
+pub const FORM: u32 = 1;
 /// Taints Kubernetes sets on a host it has lost sight of. Whether the node is replaced then is the
 /// operator's decision, not a timer's.
 const HOST_TAINTS: [&str; 2] = [
@@ -30,25 +38,90 @@ const HOST_TAINTS: [&str; 2] = [
 /// label. The annotation `standby.dev/built-from` tells from what specification a pod was made.
 #[must_use]
 pub fn pod(cluster: &ValidatedCluster, name: &str, role: Option<NodeRole>) -> Pod {
-    let spec = spec(cluster, name);
     let mut labels = cluster.pod_labels.clone();
     labels.extend(meta::instance_labels(cluster, name));
     if let Some(role) = role {
         labels.insert(names::LABEL_ROLE.to_owned(), role.as_str().to_owned());
     }
     let mut annotations = cluster.pod_annotations.clone();
-    annotations.insert(names::ANNOTATION_BUILT_FROM.to_owned(), hash(&spec));
+    annotations.insert(names::ANNOTATION_BUILT_FROM.to_owned(), built_from(cluster));
     let mut metadata = meta::owned(cluster, name.to_owned(), labels);
     metadata.annotations = Some(annotations);
     Pod {
         metadata,
-        spec: Some(spec),
+        spec: Some(spec(cluster, name)),
         status: None,
     }
 }
 
-fn hash(spec: &PodSpec) -> String {
-    let text = serde_json::to_vec(spec).expect("a pod specification made here is always JSON");
+/// What the pods of a cluster are built from, as a word: two specifications that differ in anything
+/// that reaches a pod differ in it. It is made from what people set, not from the finished pod, and
+/// what is left at its default is left out: so neither a default that this module changes nor a field
+/// that is added later restarts anything, unless [`FORM`] is raised.
+#[must_use]
+pub fn built_from(cluster: &ValidatedCluster) -> String {
+    let mut parts: BTreeMap<&str, Value> = BTreeMap::new();
+    parts.insert("image", json!(cluster.image));
+    parts.insert("quota", json!(cluster.quota_backend_bytes));
+    let mut set = |name, value: Value| {
+        let empty = match &value {
+            Value::Null => true,
+            Value::Array(all) => all.is_empty(),
+            Value::Object(all) => all.is_empty(),
+            _ => false,
+        };
+        if !empty {
+            parts.insert(name, value);
+        }
+    };
+    set(
+        "interface",
+        unlike(&cluster.interface, &Interface::default()),
+    );
+    set("clientTls", unlike(&cluster.client_tls, &Client::default()));
+    set(
+        "spreadHosts",
+        unlike(&cluster.spread.hosts, &Spread::default().hosts),
+    );
+    set(
+        "spreadZones",
+        unlike(&cluster.spread.zones, &Spread::default().zones),
+    );
+    set("pullPolicy", json!(cluster.image_pull_policy));
+    set("pullSecrets", json!(cluster.image_pull_secrets));
+    set("requests", amounts(cluster.resources.requests.as_ref()));
+    set("limits", amounts(cluster.resources.limits.as_ref()));
+    set("nodeSelector", json!(cluster.node_selector));
+    set("tolerations", json!(cluster.tolerations));
+    set("priorityClass", json!(cluster.priority_class_name));
+    set("labels", json!(cluster.pod_labels));
+    set("annotations", json!(cluster.pod_annotations));
+    format!("{FORM}-{}", hash(&parts))
+}
+
+fn unlike<T: PartialEq + serde::Serialize>(value: &T, default: &T) -> Value {
+    if value == default {
+        Value::Null
+    } else {
+        json!(value)
+    }
+}
+
+/// Amounts as numbers: `1Gi` and `1024Mi` are no difference.
+fn amounts(map: Option<&BTreeMap<String, Quantity>>) -> Value {
+    let amount = |quantity: &Quantity| match thousandths(quantity) {
+        Some(number) => number.to_string(),
+        None => quantity.0.clone(),
+    };
+    let each = map.into_iter().flatten();
+    json!(
+        each.map(|(name, quantity)| (name, amount(quantity)))
+            .collect::<BTreeMap<_, _>>()
+    )
+}
+
+fn hash(parts: &BTreeMap<&str, Value>) -> String {
+    let text = serde_json::to_vec(parts).expect("texts and numbers are always JSON");
     Sha256::digest(text)
         .iter()
         .take(HASH_BYTES)

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use standby_core::{Micros, NodeId, View};
 
 use super::steps::record;
-use super::{Basis, Phase, Plan, Situation, handover};
+use super::{Basis, Phase, Plan, Situation, handover, rolling};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{NodeReport, Observation};
+use crate::observe::{NodeFacts, NodeReport, Observation};
 
 /// Records the best complete node as synchronous, or the primary as alone where that is wanted.
 /// Whether it did.
@@ -147,6 +147,8 @@ pub(super) fn targets(
         .into_iter()
         .filter(|node| !situation.replace.iter().any(|(old, _)| old == node))
         .filter(|node| hurry || handover::keeps_up(observation, primary, node))
+        // A volume that is about to go is better than writes that wait for ever.
+        .filter(|node| hurry || observation.node(&node.name).is_some_and(NodeFacts::stays))
         .collect()
 }
 
@@ -167,7 +169,7 @@ fn targets_by_report(
         let fit = heard
             && *node != view.primary
             && observation.wanted(name)
-            && facts.stays()
+            && facts.staying_pod().is_some()
             && !observation.cluster.orders.fences(name)
             && report.doubt.is_empty()
             && !report.wants_handover
@@ -180,8 +182,11 @@ fn targets_by_report(
         let near = same_zone(observation, &view.primary, node);
         let durable = peer.map_or(report.durable, |peer| peer.durable);
         let rank = (
+            !facts.stays(),
             !connected,
             snapshot,
+            // Whoever has to give the role up again soon comes later.
+            rolling::ought_to_go(observation, name),
             !view.complete.contains(node),
             // A standby in another zone survives what the primary does not.
             near,

@@ -13,10 +13,13 @@ use standby_core::{ClusterId, Epoch, Index, Micros, NodeId, Position, View};
 use crate::detect::{Loss, Thresholds};
 use crate::observe::{
     ClaimFacts, ClusterFacts, Container, HostFacts, LinkState, NodeFacts, NodeReport, NodeRole,
-    Observation, Peer, PodFacts, PrimaryLink, Recorded, Stream,
+    Observation, Peer, PodFacts, PrimaryLink, Recorded, Stream, Upkeep,
 };
 use crate::orders::Orders;
 use crate::policy::Policy;
+
+/// What pods are built from.
+pub const TEMPLATE: &str = "1-aa";
 
 pub fn id(serial: u32) -> NodeId {
     NodeId::new(format!("db-{serial}"), format!("{serial:016x}"))
@@ -42,6 +45,12 @@ pub fn facts() -> ClusterFacts {
         write_stuck: Micros::from_millis(3_000),
         orders: Orders::default(),
         policy: Policy::default(),
+        hibernated: false,
+        upkeep: Upkeep {
+            built_from: TEMPLATE.into(),
+            room: true,
+            ..Upkeep::default()
+        },
     }
 }
 
@@ -56,6 +65,7 @@ pub fn pod(serial: u32) -> PodFacts {
             ..Container::default()
         },
         ready: true,
+        built_from: Some(TEMPLATE.into()),
         ..PodFacts::default()
     }
 }

@@ -101,7 +101,24 @@ fn ends(observation: &Observation, name: &str, facts: &NodeFacts) -> Option<Stri
     if facts.live().is_some_and(|report| report.wants_handover) {
         return Some(format!("{name} is told to end and asks for a switchover"));
     }
-    judge::ending(observation, name, facts)
+    // Moving the role away from a volume that is about to go must not leave a view in which nothing
+    // can be acknowledged.
+    let needed =
+        facts.staying_pod().is_some() && !facts.stays() && !pair_without(observation, name);
+    judge::ending(observation, name, facts).filter(|_| !needed)
+}
+
+/// Whether two nodes with volumes that are there to stay work beside this one.
+fn pair_without(observation: &Observation, name: &str) -> bool {
+    let others = observation
+        .cluster
+        .wanted
+        .iter()
+        .filter(|other| *other != name);
+    let stay = others
+        .filter_map(|other| observation.node(other))
+        .filter(|facts| facts.stays() && facts.live().is_some());
+    stay.count() >= 2
 }
 
 /// The order for a switchover that is in force in `view`.

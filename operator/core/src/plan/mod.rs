@@ -7,10 +7,12 @@ mod consent;
 mod establish;
 mod failed;
 pub mod handover;
+mod hibernation;
 mod nodes;
 mod options;
 mod orders;
 mod recovery;
+pub mod rolling;
 mod situation;
 mod steps;
 mod table;
@@ -19,6 +21,8 @@ mod table;
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod move_tests;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod safety_tests;
 #[cfg(test)]
@@ -42,6 +46,7 @@ use crate::orders::RecoveryConsent;
 pub(crate) use consent::known;
 pub use options::Choice;
 pub use orders::{OrderVerdict, Outcome};
+pub use rolling::Turn;
 pub use situation::{Situation, situation};
 pub use table::Phase;
 
@@ -154,6 +159,13 @@ pub enum Action {
         /// Exactly this claim object.
         uid: String,
     },
+    /// Ask for a larger volume.
+    GrowClaim {
+        /// The node.
+        node: String,
+        /// So large.
+        bytes: u64,
+    },
     /// Let a claim go with the cluster.
     OwnClaim {
         /// The node.
@@ -184,6 +196,7 @@ impl Action {
             Self::CreatePod { .. } => Some(("PodCreated", false)),
             Self::DeletePod { force, .. } => Some(("PodDeleted", *force)),
             Self::DeleteClaim { .. } => Some(("ClaimDeleted", true)),
+            Self::GrowClaim { .. } => Some(("ClaimGrown", false)),
             _ => None,
         }
     }
@@ -233,6 +246,7 @@ impl fmt::Display for Action {
                 )
             }
             Self::DeleteClaim { node, .. } => write!(f, "delete claim {node}"),
+            Self::GrowClaim { node, bytes } => write!(f, "grow claim {node} to {bytes} bytes"),
             Self::OwnClaim { node } => write!(f, "own claim {node}"),
             Self::LabelPod { node, role } => write!(f, "label pod {node} {role}"),
             Self::RetainClaims { nodes } => write!(f, "retain claims {}", nodes.join(", ")),
@@ -291,6 +305,10 @@ pub struct Plan {
     pub orders: Vec<OrderVerdict>,
     /// What a person can do, when one is needed.
     pub options: Vec<Choice>,
+    /// Whose pod must be replaced, and whether it is time.
+    pub turn: Turn,
+    /// How many pods a drain must leave ready now; none: it has no say.
+    pub must_stay: Option<usize>,
     /// Look again after so long even if nothing happens.
     pub requeue_after: Micros,
 }
@@ -307,6 +325,8 @@ impl Plan {
             candidates: Vec::new(),
             orders: Vec::new(),
             options: Vec::new(),
+            turn: Turn::Done,
+            must_stay: None,
             requeue_after: Micros::from_millis(limits::REPLAN_MAX_MS),
         }
     }
@@ -337,6 +357,12 @@ impl Plan {
         if held < limit {
             self.look_again(limit.since(held));
         }
+    }
+
+    fn deletes_pods(&self) -> bool {
+        self.actions
+            .iter()
+            .any(|planned| matches!(planned.action, Action::DeletePod { .. }))
     }
 
     /// The view to be recorded, if any.

@@ -3,31 +3,32 @@
 
 use standby_core::{Micros, View};
 
-use super::{Action, Phase, Plan, Situation};
+use super::rolling::{self, Turn};
+use super::{Action, Later, Phase, Plan, Situation};
 use crate::limits;
-use crate::observe::{HostFacts, NodeFacts, Observation, PodFacts};
+use crate::observe::{ClaimFacts, NodeFacts, Observation, PodFacts};
 
 /// Why the primary's pod is the next to be replaced, once it is: its role is handed over first (V8).
 /// Every pod that can be replaced without that goes before.
 pub(super) fn primary_is_next(observation: &Observation, view: &View) -> Option<String> {
-    let name = &view.primary.name;
-    let restarts = |name: &str, facts: &NodeFacts| {
-        let pod = facts.pod.as_ref();
-        pod.is_some_and(|pod| observation.cluster.orders.restarts(name, &pod.uid))
-    };
-    let others = observation
-        .nodes
-        .iter()
-        .any(|(other, facts)| other != name && restarts(other, facts));
-    let it = observation
-        .node(name)
-        .is_some_and(|facts| restarts(name, facts));
-    (it && !others).then(|| format!("a restart of {name} is ordered"))
+    match rolling::turn(observation) {
+        Turn::Relieve {
+            node,
+            synchronous: false,
+            why,
+            ..
+        } if node == view.primary.name => Some(why),
+        _ => None,
+    }
 }
 
 pub(super) fn plan(observation: &Observation, situation: &Situation, now: Micros, plan: &mut Plan) {
-    if situation.phase == Phase::Deleting {
-        return delete(observation, plan);
+    match situation.phase {
+        Phase::Deleting => return delete(observation, plan),
+        Phase::Hibernating | Phase::Hibernated => {
+            return hibernate(observation, situation, now, plan);
+        }
+        _ => {}
     }
     for name in &observation.cluster.wanted {
         let facts = observation.node(name).cloned().unwrap_or_default();
@@ -38,6 +39,119 @@ pub(super) fn plan(observation: &Observation, situation: &Situation, now: Micros
             surplus(observation, situation, name, facts, now, plan);
         }
         label(observation, name, facts, plan);
+    }
+    roll(observation, situation, now, plan);
+    plan.must_stay = rolling::must_stay(observation, situation, &plan.turn);
+}
+
+/// Replaces the pod whose turn it is, one at a time.
+fn roll(observation: &Observation, situation: &Situation, now: Micros, plan: &mut Plan) {
+    plan.turn = rolling::turn(observation);
+    let busy = plan.deletes_pods();
+    match plan.turn.clone() {
+        Turn::Replace {
+            node,
+            uid,
+            dead,
+            why,
+            ..
+        } if !busy && may_replace(observation, situation.phase, dead) => {
+            plan.act(
+                Action::DeletePod {
+                    node,
+                    uid,
+                    force: false,
+                },
+                why,
+            );
+        }
+        Turn::Waits { left, on, why } => {
+            plan.later.push(Later {
+                what: format!("replace {left} pods, one at a time"),
+                why: format!("waits: {why}"),
+            });
+            if let Some(on) = on {
+                stuck(observation, situation, &on, left, &why, now, plan);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the state of the cluster lets a pod be replaced.
+fn may_replace(observation: &Observation, phase: Phase, dead: bool) -> bool {
+    match phase {
+        Phase::Healthy => true,
+        Phase::Alone => dead || observation.cluster.wanted.len() == 1,
+        // Moments: whatever is decided now may be about something else.
+        Phase::ViewUnknown
+        | Phase::FirstView
+        | Phase::Recovering
+        | Phase::Adopting
+        | Phase::FailingOver
+        | Phase::HandingOver
+        | Phase::Deleting
+        | Phase::Hibernating
+        | Phase::Hibernated => false,
+        _ => dead,
+    }
+}
+
+/// A new pod that does not come to work stops the rolling change: the others stay as they are, until
+/// there is a newer specification for it.
+fn stuck(
+    observation: &Observation,
+    situation: &Situation,
+    on: &str,
+    left: usize,
+    why: &str,
+    now: Micros,
+    plan: &mut Plan,
+) {
+    let pod = observation.node(on).and_then(NodeFacts::staying_pod);
+    let Some(pod) = pod.filter(|_| situation.phase == Phase::Healthy) else {
+        return;
+    };
+    let (held, limit) = (
+        now.since(pod.since),
+        Micros::from_millis(limits::ROLL_STUCK_MS),
+    );
+    plan.look_when(held, limit);
+    if held < limit {
+        return;
+    }
+    if rolling::may_give_up(observation, on) {
+        let busy = plan.deletes_pods();
+        if !busy {
+            plan.act(
+                delete_pod(on, pod, false),
+                format!("{why}; there is a newer specification"),
+            );
+        }
+    } else {
+        let text = format!(
+            "a rolling change has stopped: {why}; {left} more pods stay as they are until it works"
+        );
+        plan.tell("RolloutStopped", true, text);
+    }
+}
+
+/// Ends every pod once the primary has stepped down, and makes none. Claims and view stay.
+fn hibernate(observation: &Observation, situation: &Situation, now: Micros, plan: &mut Plan) {
+    for (name, facts) in &observation.nodes {
+        let Some(pod) = &facts.pod else { continue };
+        let ends = facts.claim.as_ref().is_some_and(|claim| claim.deleting);
+        if let Some(since) = pod.deleting_since {
+            terminating(name, facts, pod, since, now, plan);
+        } else if ends && in_view(observation, name) {
+            let text = format!(
+                "{name} does not sleep: its volume claim is being deleted, and its pod is all that \
+                 keeps a volume that has every acknowledged write"
+            );
+            plan.tell("VolumeEnding", true, text);
+        } else if situation.end_pods {
+            plan.act(delete_pod(name, pod, false), "spec.hibernated is true");
+        }
     }
 }
 
@@ -98,48 +212,32 @@ fn keep(
     plan: &mut Plan,
 ) {
     let node = name.to_owned();
-    match &facts.claim {
-        None => plan.act(
+    let Some(claim) = &facts.claim else {
+        plan.act(
             Action::CreateClaim { node: node.clone() },
             "the node has no claim",
-        ),
-        // Its pod keeps it from going; a new one follows when it is gone.
-        Some(claim) if claim.deleting => {
-            if in_view(observation, name) {
-                let text = format!(
-                    "the volume claim of {name} is being deleted; its pod stays until others have \
-                     everything"
-                );
-                plan.tell("VolumeEnding", true, text);
-            } else if let Some(pod) = facts.staying_pod() {
-                let why = "its claim is being deleted, which waits for the pod";
-                plan.act(delete_pod(name, pod, false), why);
-            }
-            return;
+        );
+        if facts.pod.is_none() {
+            plan.act(Action::CreatePod { node }, "the node has no pod");
         }
-        Some(claim) if claim.owned == observation.cluster.retain_volumes => {
-            plan.act(
-                own(name, !claim.owned),
-                "storage.deletionPolicy has changed",
-            );
-        }
-        Some(_) => {}
+        return;
+    };
+    if claim.deleting || claim.lost {
+        return volume_ends(observation, situation, name, facts, claim, plan);
     }
+    if claim.owned == observation.cluster.retain_volumes {
+        plan.act(
+            own(name, !claim.owned),
+            "storage.deletionPolicy has changed",
+        );
+    }
+    grow(observation, name, claim, plan);
     let Some(pod) = &facts.pod else {
         plan.act(Action::CreatePod { node }, "the node has no pod");
         return;
     };
     if let Some(since) = pod.deleting_since {
-        let limit = Micros::from_millis(limits::POD_TERMINATING_MAX_MS);
-        let away = facts.host_away(now) > Micros(0);
-        if away && now.since(since) >= limit {
-            let why = "it is being deleted and its host does not answer; by V2 and V3 its process \
-                       can acknowledge nothing once it is replaced";
-            plan.act(delete_pod(name, pod, true), why);
-        } else if away {
-            plan.look_when(now.since(since), limit);
-        }
-        return;
+        return terminating(name, facts, pod, since, now, plan);
     }
     if pod.over {
         plan.act(
@@ -148,7 +246,148 @@ fn keep(
         );
         return;
     }
+    refused_volume(observation, situation, name, facts, now, plan);
     lost_host(observation, situation, name, facts, now, plan);
+}
+
+/// A pod that is being deleted: its host confirms that it has ended, unless the host is away.
+fn terminating(
+    name: &str,
+    facts: &NodeFacts,
+    pod: &PodFacts,
+    since: Micros,
+    now: Micros,
+    plan: &mut Plan,
+) {
+    let limit = Micros::from_millis(limits::POD_TERMINATING_MAX_MS);
+    let away = facts.host_away(now) > Micros(0);
+    if away && now.since(since) >= limit {
+        let why = "it is being deleted and its host does not answer; by V2 and V3 its process \
+                   can acknowledge nothing once it is replaced";
+        plan.act(delete_pod(name, pod, true), why);
+    } else if away {
+        plan.look_when(now.since(since), limit);
+    }
+}
+
+/// A node whose claim is being deleted, or whose volume is lost. While the view names it, it stays as
+/// it is until others have everything; then a new claim takes the old one's place.
+fn volume_ends(
+    observation: &Observation,
+    situation: &Situation,
+    name: &str,
+    facts: &NodeFacts,
+    claim: &ClaimFacts,
+    plan: &mut Plan,
+) {
+    let what = if claim.deleting {
+        "the volume claim is being deleted"
+    } else {
+        "the volume is lost"
+    };
+    if in_view(observation, name) {
+        let text = format!("{name}: {what}; its pod stays until others have everything");
+        plan.tell("VolumeEnding", true, text);
+        return;
+    }
+    let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);
+    if claim.lost && !claim.deleting && settled {
+        plan.act(
+            delete_claim(name, claim),
+            "its volume is lost, and others have everything",
+        );
+    }
+    // The claim goes when no pod uses it; a new one follows.
+    let Some(pod) = facts.staying_pod() else {
+        return;
+    };
+    match rolling::may_take(observation, name) {
+        Ok(()) if plan.deletes_pods() => {}
+        Ok(()) => plan.act(
+            delete_pod(name, pod, false),
+            format!("{what}, and it waits for the pod"),
+        ),
+        Err(why) => plan.tell(
+            "VolumeEnding",
+            true,
+            format!("{name}: {what}; waiting for {why}"),
+        ),
+    }
+}
+
+/// A claim that asks for less than `storage.size`.
+fn grow(observation: &Observation, name: &str, claim: &ClaimFacts, plan: &mut Plan) {
+    let wanted = observation.cluster.upkeep.storage_bytes;
+    if claim.requested_bytes == 0 || claim.requested_bytes >= wanted {
+        return;
+    }
+    match claim.expandable {
+        Some(true) => plan.act(
+            Action::GrowClaim {
+                node: name.to_owned(),
+                bytes: wanted,
+            },
+            format!("storage.size is {wanted} bytes, the claim asks for {}", claim.requested_bytes),
+        ),
+        Some(false) => plan.tell(
+            "CannotGrow",
+            true,
+            format!(
+                "the volume of {name} stays at {} bytes: its storage class does not grow volumes \
+                 (allowVolumeExpansion); delete its claim and pod to have it made anew with {wanted} \
+                 bytes and filled by the others",
+                claim.requested_bytes
+            ),
+        ),
+        // Not looked up yet.
+        None => {}
+    }
+}
+
+/// A node that runs and refuses to work with the volume it found. A volume of another cluster is
+/// never deleted here: it may be somebody's data. One of this cluster that is of no use is, when
+/// everything it could hold is with others.
+fn refused_volume(
+    observation: &Observation,
+    situation: &Situation,
+    name: &str,
+    facts: &NodeFacts,
+    now: Micros,
+    plan: &mut Plan,
+) {
+    let (Some(report), Some(pod), Some(claim)) = (facts.live(), facts.staying_pod(), &facts.claim)
+    else {
+        return;
+    };
+    if report.cluster_id != observation.cluster.id {
+        let text = format!(
+            "{name} is refused: its volume belongs to cluster {}, this one is {}; if nobody needs \
+             that volume, delete the claim {name} and its pod",
+            report.cluster_id, observation.cluster.id
+        );
+        plan.tell("ForeignVolume", true, text);
+        return;
+    }
+    let settled = situation.phase == Phase::Healthy && situation.suspicion.is_none();
+    let others_doubt = observation
+        .nodes
+        .values()
+        .filter_map(NodeFacts::live)
+        .any(|report| report.doubts_primary);
+    if report.doubt.is_empty() || others_doubt || !settled || in_view(observation, name) {
+        return;
+    }
+    let (held, limit) = (now.since(pod.since), observation.cluster.replace_after);
+    if held < limit {
+        plan.look_when(held, limit);
+        return;
+    }
+    let why = format!(
+        "it refuses ({}), and others have everything that its volume could hold",
+        report.doubt
+    );
+    plan.act(delete_claim(name, claim), why.clone());
+    plan.act(delete_pod(name, pod, false), why);
 }
 
 /// A pod whose host has been gone for `failover.replaceAfterMs`.
@@ -179,18 +418,12 @@ fn lost_host(
         plan.act(delete_pod(name, pod, true), why);
         return;
     };
-    let gone = matches!(facts.host, HostFacts::Gone(_));
+    let gone = facts.host_gone();
     // Others hold everything that was acknowledged, and go on: this volume is not needed.
     let spare = matches!(situation.phase, Phase::Healthy) && !in_view(observation, name);
     if let (true, true, Some(claim)) = (gone, spare, &facts.claim) {
         let why = format!("its volume was on host {host}, which is gone; others have everything");
-        plan.act(
-            Action::DeleteClaim {
-                node: name.to_owned(),
-                uid: claim.uid.clone(),
-            },
-            why.clone(),
-        );
+        plan.act(delete_claim(name, claim), why.clone());
         plan.act(delete_pod(name, pod, true), why);
         return;
     }
@@ -215,21 +448,15 @@ fn remove(
     if in_view(observation, name) {
         return;
     }
-    if let Some(pod) = facts.staying_pod() {
+    let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);
+    if let (true, Some(pod)) = (settled, facts.staying_pod()) {
         plan.act(delete_pod(name, pod, false), "it is above spec.instances");
     }
-    let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);
     let delete = settled && !observation.cluster.retain_volumes && facts.pod.is_none();
     let claim = facts.claim.as_ref().filter(|claim| !claim.deleting);
     if let (true, Some(claim)) = (delete, claim) {
         let why = "it is above spec.instances, and storage.deletionPolicy is Delete";
-        plan.act(
-            Action::DeleteClaim {
-                node: name.to_owned(),
-                uid: claim.uid.clone(),
-            },
-            why,
-        );
+        plan.act(delete_claim(name, claim), why);
     }
 }
 
@@ -270,5 +497,12 @@ fn delete_pod(name: &str, pod: &PodFacts, force: bool) -> Action {
         node: name.to_owned(),
         uid: pod.uid.clone(),
         force,
+    }
+}
+
+fn delete_claim(name: &str, claim: &ClaimFacts) -> Action {
+    Action::DeleteClaim {
+        node: name.to_owned(),
+        uid: claim.uid.clone(),
     }
 }

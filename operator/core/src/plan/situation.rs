@@ -4,7 +4,7 @@ use standby_core::{Micros, NodeId, View};
 
 use super::consent::{self, AcceptedLoss};
 use super::handover::{self, Cause, Move, Readiness};
-use super::{Phase, Recovery, establish, failed, recovery};
+use super::{Phase, Recovery, establish, failed, hibernation, recovery};
 use crate::judge::{self, FailureReason, Primary, Synchronous};
 use crate::limits;
 use crate::memory::Memory;
@@ -48,6 +48,8 @@ pub struct Situation {
     pub loss: Option<AcceptedLoss>,
     /// How long this state may last before time alone ends it.
     pub wait_until: Option<Micros>,
+    /// Every pod is to end now: nobody writes any more.
+    pub end_pods: bool,
 }
 
 impl Situation {
@@ -66,6 +68,7 @@ impl Situation {
             prepare: None,
             loss: None,
             wait_until: None,
+            end_pods: false,
         }
     }
 }
@@ -81,6 +84,7 @@ pub fn situation(observation: &Observation, memory: &Memory, now: Micros) -> Sit
             Phase::ViewUnknown,
             "the recorded view could not be read yet",
         ),
+        _ if observation.cluster.hibernated => hibernation::situation(observation, memory, now),
         Recorded::Absent => recovery::without_view(observation),
         Recorded::View(view) => match recovery::ahead_of(observation, view) {
             Some(reports) => recovery::recovery(observation, Some(view), &reports),

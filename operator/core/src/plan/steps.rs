@@ -6,7 +6,7 @@ use standby_api::DataLoss;
 use standby_core::{Epoch, Micros, NodeId, View};
 
 use super::consent::{self, AcceptedLoss};
-use super::{Action, Basis, Phase, Plan, Situation, establish};
+use super::{Action, Basis, Phase, Plan, Situation, establish, hibernation};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
@@ -81,6 +81,7 @@ fn step_without_view(
         }
         Phase::Recovering => recover(observation, memory, situation, None, plan),
         Phase::Deleting | Phase::ViewUnknown => {}
+        Phase::Hibernating | Phase::Hibernated => plan.act(Action::Withdraw, &situation.why),
         _ => {
             push(
                 plan,
@@ -148,6 +149,9 @@ fn step_with_view(
             if let Some(limit) = situation.wait_until {
                 plan.look_when(memory.primary_failed.held(now), limit);
             }
+        }
+        Phase::Hibernating | Phase::Hibernated => {
+            return hibernation::step(memory, situation, view, now, plan);
         }
         Phase::EndingPromise if establish::renew(observation, situation, view, plan) => return,
         Phase::Deleting | Phase::RecoveryBlocked => return,

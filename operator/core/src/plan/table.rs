@@ -50,6 +50,10 @@ pub enum Phase {
     FailoverBlocked,
     /// The primary has failed; `failover.mode: Manual` waits for a person.
     AwaitingPerson,
+    /// The cluster is to sleep: its pods are being ended.
+    Hibernating,
+    /// The cluster sleeps: no pods, volumes and view are kept.
+    Hibernated,
     /// The cluster is being deleted.
     Deleting,
 }
@@ -65,7 +69,7 @@ const WENT_ALONE: (&str, Phase) = (
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ViewUnknown,
         Self::AwaitingNodes,
         Self::FirstView,
@@ -86,6 +90,8 @@ impl Phase {
         Self::FailingOver,
         Self::FailoverBlocked,
         Self::AwaitingPerson,
+        Self::Hibernating,
+        Self::Hibernated,
         Self::Deleting,
     ];
 
@@ -178,6 +184,14 @@ impl Phase {
                 ("the primary restarts", Self::FailingOver),
                 ("the primary returns", Self::Healthy),
             ],
+            Self::Hibernating => &[
+                ("every pod has ended", Self::Hibernated),
+                ("spec.hibernated is false again", Self::FailoverBlocked),
+            ],
+            Self::Hibernated => &[
+                ("spec.hibernated is false again", Self::FailoverBlocked),
+                ("it slept before it had a view", Self::AwaitingNodes),
+            ],
             Self::Deleting => &[],
         }
     }
@@ -241,6 +255,8 @@ mod tests {
             Phase::EndingPromise,
             // A wish, which is not in the table either.
             Phase::PreparingHandover,
+            // What a person asks for.
+            Phase::Hibernating,
         ]);
         for phase in Phase::ALL {
             reached.extend(phase.exits().iter().map(|(_, next)| *next));

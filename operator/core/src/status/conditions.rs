@@ -215,7 +215,8 @@ fn reconciling(plan: &Plan, stalled: &Said, ready: &Said) -> Said {
         return said("False", "Paused", "standby.dev/paused is true");
     }
     let steady = matches!(plan.phase, Phase::Healthy | Phase::Alone);
-    if stalled.status == "True" || (steady && ready.status == "True") {
+    let asleep = plan.phase == Phase::Hibernated;
+    if stalled.status == "True" || asleep || (steady && ready.status == "True") {
         return said("False", "Steady", "nothing is being changed");
     }
     said("True", plan.phase, &plan.why)

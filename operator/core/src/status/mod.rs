@@ -159,6 +159,8 @@ fn headline(plan: &Plan) -> String {
         Phase::FailingOver => "Failing over",
         Phase::FailoverBlocked => "Primary failed and nobody can be promoted",
         Phase::AwaitingPerson => "Waiting for user action: the primary failed",
+        Phase::Hibernating => "Hibernating",
+        Phase::Hibernated => "Hibernated",
         Phase::Deleting => "Deleting",
     };
     words.to_owned()
@@ -254,7 +256,11 @@ fn health(view: Option<&View>, facts: &NodeFacts) -> (bool, String) {
         );
     }
     let Some(report) = facts.live() else {
-        return (false, "it has not reported yet".into());
+        let why = match pod.waits.as_str() {
+            "" => "it has not reported yet",
+            waits => waits,
+        };
+        return (false, why.into());
     };
     if !report.doubt.is_empty() {
         return (false, report.doubt.clone());

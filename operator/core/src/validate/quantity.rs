@@ -27,7 +27,8 @@ const SUFFIXES: [(&str, u128, u128); 13] = [
 const FRACTION_DIGITS_MAX: usize = 9;
 
 /// The quantity in whole units (bytes, for storage), rounded up; nothing if it is none or too large.
-pub(crate) fn whole(quantity: &Quantity) -> Option<u64> {
+#[must_use]
+pub fn whole(quantity: &Quantity) -> Option<u64> {
     u64::try_from(scaled(quantity, 1)?).ok()
 }
 
