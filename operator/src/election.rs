@@ -192,18 +192,12 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{Method, Request, Response, StatusCode};
-    use http_body_util::BodyExt;
-    use kube::Client;
-    use kube::client::Body;
+    use crate::testkit::{Server, failure, serve, server};
+    use http::Method;
     use serde_json::{Value, json};
-    use tower_test::mock::{Handle, pair};
-
-    type Server = Handle<Request<Body>, Response<Body>>;
 
     fn candidate() -> (Candidate, Server) {
-        let (service, server) = pair::<Request<Body>, Response<Body>>();
-        let client = Client::new(service, "operators");
+        let (client, server) = server("operators");
         let candidate = Candidate {
             leases: Api::namespaced(client, "operators"),
             name: "standby-operator".into(),
@@ -223,40 +217,15 @@ mod tests {
         })
     }
 
-    fn answer(status: StatusCode, body: &Value) -> Response<Body> {
-        let body = Body::from(serde_json::to_vec(body).expect("json"));
-        Response::builder()
-            .status(status)
-            .body(body)
-            .expect("a response")
-    }
-
-    /// Answers the next request, and says what it was.
-    async fn serve(server: &mut Server, status: StatusCode, body: Value) -> (Method, Value) {
-        let (request, send) = server.next_request().await.expect("a request");
-        let method = request.method().clone();
-        let bytes = request
-            .into_body()
-            .collect()
-            .await
-            .expect("a body")
-            .to_bytes();
-        send.send_response(answer(status, &body));
-        (
-            method,
-            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        )
-    }
-
     #[tokio::test]
     async fn a_released_lease_is_taken_against_the_version_that_was_seen() {
         let (candidate, mut server) = candidate();
         let (leading, is_leading) = watch::channel(false);
         let stop = CancellationToken::new();
         let run = tokio::spawn(candidate.run(leading, stop.clone()));
-        let (method, _) = serve(&mut server, StatusCode::OK, stored("", "7")).await;
+        let (method, _) = serve(&mut server, 200, stored("", "7")).await;
         assert_eq!(method, Method::GET);
-        let (method, written) = serve(&mut server, StatusCode::OK, stored("a", "8")).await;
+        let (method, written) = serve(&mut server, 200, stored("a", "8")).await;
         assert_eq!(method, Method::PUT);
         assert_eq!(written["metadata"]["resourceVersion"], "7");
         assert_eq!(written["spec"]["holderIdentity"], "a");
@@ -267,7 +236,7 @@ mod tests {
             .await
             .expect("it leads");
         stop.cancel();
-        let (_, released) = serve(&mut server, StatusCode::OK, stored("", "9")).await;
+        let (_, released) = serve(&mut server, 200, stored("", "9")).await;
         assert_eq!(released["spec"]["holderIdentity"], "");
         assert_eq!(released["metadata"]["resourceVersion"], "8");
         assert_eq!(run.await.expect("it ends"), Ended::Stopped);
@@ -279,12 +248,10 @@ mod tests {
         candidate.times.renew_every = Micros::from_millis(1);
         let (leading, _is_leading) = watch::channel(false);
         let run = tokio::spawn(candidate.run(leading, CancellationToken::new()));
-        serve(&mut server, StatusCode::OK, stored("", "7")).await;
-        serve(&mut server, StatusCode::OK, stored("a", "8")).await;
-        let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
-            "reason": "Conflict", "code": 409, "message": "changed"});
-        serve(&mut server, StatusCode::CONFLICT, conflict).await;
-        serve(&mut server, StatusCode::OK, stored("b", "9")).await;
+        serve(&mut server, 200, stored("", "7")).await;
+        serve(&mut server, 200, stored("a", "8")).await;
+        serve(&mut server, 409, failure(409, "Conflict")).await;
+        serve(&mut server, 200, stored("b", "9")).await;
         assert_eq!(run.await.expect("it ends"), Ended::Lost);
     }
 }

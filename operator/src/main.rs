@@ -14,6 +14,8 @@ mod reconcile;
 mod stores;
 mod stream;
 mod supervisor;
+#[cfg(test)]
+mod testkit;
 mod tls;
 
 use std::sync::Arc;

@@ -55,3 +55,6 @@ pub const ADOPT_MAX_MS: u64 = 10_000;
 /// A pod that was made in a rolling change and does not work after so long has stopped it, in
 /// milliseconds: that is told. Filling a large volume takes longer, and is told too.
 pub const ROLL_STUCK_MS: u64 = 300_000;
+/// How long new pods of nodes that have everything may take to start before nobody counts on them any
+/// more and a person is called, in milliseconds.
+pub const STARTING_MAX_MS: u64 = 60_000;

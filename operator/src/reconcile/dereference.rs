@@ -1,30 +1,29 @@
 //! From Kubernetes' objects and the streams to an observation. Reads caches only, and never decides.
 
+mod hosts;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use standby_api::{SpreadPolicy, names};
+use standby_api::names;
 use standby_core::{ClusterId, Micros};
 use standby_operator_core::build::{meta, pod::CONTAINER};
 use standby_operator_core::observe::{ClaimFacts, Container, HostFacts, NodeFacts, PodFacts};
-use standby_operator_core::validate::{ValidatedCluster, bytes};
+use standby_operator_core::validate::bytes;
 
 use crate::context::{Context, Key};
 use crate::stores::host_ready;
+
+pub use hosts::{cordoned, room};
 
 /// The label of a host that names its zone.
 const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
 /// The annotation of a claim that names the host its volume was put on.
 const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
-/// Taints that announce that a host is about to be removed, beside being cordoned.
-const TAINTS_OF_REMOVAL: [&str; 4] = [
-    "node.kubernetes.io/unschedulable",
-    "ToBeDeletedByClusterAutoscaler",
-    "karpenter.sh/disrupted",
-    "karpenter.sh/disruption",
-];
 /// The most of Kubernetes' own words about a pod that is taken over, in characters.
 const WORDS_MAX: usize = 300;
 
@@ -126,58 +125,6 @@ pub fn nodes(
     let uids: BTreeSet<&str> = pods.map(|pod| pod.uid.as_str()).collect();
     seen.keep_pods(&uids);
     nodes
-}
-
-/// Whether a host takes no new pods, because somebody is about to empty it.
-#[must_use]
-pub fn cordoned(host: &Node) -> bool {
-    let Some(spec) = &host.spec else { return false };
-    let removal = |taint: &Taint| TAINTS_OF_REMOVAL.contains(&taint.key.as_str());
-    spec.unschedulable == Some(true) || spec.taints.iter().flatten().any(removal)
-}
-
-/// Whether a host could take another of the cluster's pods: as far as can be told without being the
-/// scheduler, which also knows what fits.
-#[must_use]
-pub fn room(
-    context: &Context,
-    cluster: &ValidatedCluster,
-    nodes: &BTreeMap<String, NodeFacts>,
-) -> bool {
-    let used: BTreeSet<&str> = nodes
-        .values()
-        .filter_map(|facts| facts.pod.as_ref()?.host.as_deref())
-        .collect();
-    let apart = cluster.spread.hosts == SpreadPolicy::Required;
-    context.stores.hosts().any(|host| {
-        takes_pods(&host, cluster) && !(apart && used.contains(host.name_any().as_str()))
-    })
-}
-
-fn takes_pods(host: &Node, cluster: &ValidatedCluster) -> bool {
-    let labels = host.labels();
-    let selected = cluster
-        .node_selector
-        .iter()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    let tolerated = |taint: &Taint| {
-        taint.effect == "PreferNoSchedule"
-            || cluster.tolerations.iter().any(|one| tolerates(one, taint))
-    };
-    let taints = host.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    host_ready(host) && !cordoned(host) && selected && taints.into_iter().flatten().all(tolerated)
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let effect = toleration.effect.as_deref().unwrap_or("");
-    let key = toleration.key.as_deref().unwrap_or("");
-    let exists = toleration.operator.as_deref() == Some("Exists");
-    (effect.is_empty() || effect == taint.effect)
-        && ((key.is_empty() && exists)
-            || (key == taint.key
-                && (exists
-                    || toleration.value.as_deref().unwrap_or("")
-                        == taint.value.as_deref().unwrap_or(""))))
 }
 
 /// The cluster's resource that a claim goes with, by its identity.
@@ -358,87 +305,4 @@ fn container(pod: &Pod) -> Container {
         }
     }
     facts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_claim_of_an_earlier_resource_is_about_to_go() {
-        let claim: PersistentVolumeClaim = serde_json::from_value(json!({
-            "metadata": {"name": "db-1", "uid": "c", "ownerReferences": [
-                {"apiVersion": "standby.dev/v1alpha1", "kind": "StandbyCluster", "name": "db",
-                 "uid": "old"}
-            ]}
-        }))
-        .expect("a claim");
-        let facts = claim_facts(&claim, "new", &Volumes::default());
-        assert!(facts.deleting && !facts.owned);
-        let facts = claim_facts(&claim, "old", &Volumes::default());
-        assert!(!facts.deleting && facts.owned);
-    }
-
-    fn pod(state: &serde_json::Value, last: &serde_json::Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "db-1", "uid": "u"},
-            "status": {"phase": "Running", "podIP": "10.0.0.1", "containerStatuses": [{
-                "name": CONTAINER, "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-                "containerID": "containerd://two", "state": state, "lastState": last
-            }]}
-        }))
-        .expect("a pod")
-    }
-
-    #[test]
-    fn a_container_that_waits_for_its_restart_has_ended() {
-        let ended = json!({"terminated": {"exitCode": 137, "reason": "Error",
-            "containerID": "containerd://one"}});
-        let facts = container(&pod(
-            &json!({"waiting": {"reason": "CrashLoopBackOff"}}),
-            &ended,
-        ));
-        assert!(facts.ended);
-        assert_eq!(facts.ended_why, "Error, exit code 137");
-        assert!(facts.terminated.contains("containerd://one"));
-    }
-
-    #[test]
-    fn a_container_that_runs_again_has_not_ended_but_the_one_before_has() {
-        let ended = json!({"terminated": {"exitCode": 137, "containerID": "containerd://one"}});
-        let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-        let facts = container(&pod(&running, &ended));
-        assert!(!facts.ended);
-        assert_eq!(facts.running.as_deref(), Some("containerd://two"));
-        assert!(facts.terminated.contains("containerd://one"));
-    }
-
-    #[test]
-    fn a_first_container_that_waits_for_its_image_has_not_ended() {
-        let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
-        assert!(!container(&pod(&waiting, &json!({}))).ended);
-    }
-
-    #[test]
-    fn what_was_first_seen_is_timed_until_it_is_over() {
-        let mut seen = FirstSeen::default();
-        let at = |millis| Micros::from_millis(millis);
-        assert_eq!(
-            host_facts(Some("h"), None, &mut seen, at(1)),
-            HostFacts::Gone(at(1))
-        );
-        assert_eq!(
-            host_facts(Some("h"), None, &mut seen, at(9)),
-            HostFacts::Gone(at(1))
-        );
-        assert_eq!(
-            host_facts(Some("h"), Some(&Node::default()), &mut seen, at(9)),
-            HostFacts::Ready
-        );
-        assert_eq!(
-            host_facts(Some("h"), None, &mut seen, at(10)),
-            HostFacts::Gone(at(10))
-        );
-    }
 }

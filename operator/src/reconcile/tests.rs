@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use kube::Client;
-use kube::client::Body;
+use http::Method;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use standby_api::{DataLoss, StandbyCluster};
@@ -15,7 +12,6 @@ use standby_operator_core::plan::{Action, Basis, Planned, Recovery};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower_test::mock::{Handle, pair};
 
 use super::record::Held;
 use super::{StepError, announce, apply, record};
@@ -24,8 +20,7 @@ use crate::context::{Context, Key, Wakers};
 use crate::http::Readiness;
 use crate::metrics::Metrics;
 use crate::stores::Stores;
-
-type Server = Handle<Request<Body>, Response<Body>>;
+use crate::testkit::{self, Server, failure, serve, serve_back, server};
 
 fn settings() -> Settings {
     Settings {
@@ -38,12 +33,11 @@ fn settings() -> Settings {
 /// A context whose calls are answered by the script. Its watches have a server of their own that
 /// never answers.
 fn context() -> (Context, Server) {
-    let (service, server) = pair::<Request<Body>, Response<Body>>();
-    let client = Client::new(service, "shop");
+    let (client, server) = server("shop");
     let stopped = CancellationToken::new();
     stopped.cancel();
-    let (unanswered, _) = pair::<Request<Body>, Response<Body>>();
-    let stores = Stores::start(&Client::new(unanswered, "shop"), &[], &stopped);
+    let (unanswered, _) = testkit::server("shop");
+    let stores = Stores::start(&unanswered, &[], &stopped);
     let reporter = Reporter {
         controller: "standby-operator".into(),
         instance: None,
@@ -98,34 +92,6 @@ fn stored(view: &View, version: &str) -> Value {
             "finalizers": ["standby.dev/view"]},
         "spec": standby_api::StandbyViewSpec::from(view),
     })
-}
-
-fn failure(code: u16, reason: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": reason,
-        "reason": reason, "code": code})
-}
-
-async fn serve(server: &mut Server, code: u16, body: Value) -> (Method, Value) {
-    let (request, send) = server.next_request().await.expect("a request");
-    let method = request.method().clone();
-    let bytes = request
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
-    let body = Body::from(serde_json::to_vec(&body).expect("json"));
-    let status = StatusCode::from_u16(code).expect("a status");
-    send.send_response(
-        Response::builder()
-            .status(status)
-            .body(body)
-            .expect("a response"),
-    );
-    (
-        method,
-        serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-    )
 }
 
 /// Records with nothing in hand: the object is read live first.
@@ -186,20 +152,11 @@ async fn an_accepted_loss_is_written_with_its_view_and_stays_beside_every_later_
         (change, held.losses().to_vec())
     });
     serve(&mut server, 200, stored(&healthy(), "41")).await;
-    let (request, send) = server.next_request().await.expect("a write");
-    let bytes = request
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
-    let written: Value = serde_json::from_slice(&bytes).expect("json");
+    let (_, written) = serve_back(&mut server).await;
     assert_eq!(written["spec"]["consent"]["kind"], "acceptDataLoss");
     assert_eq!(written["spec"]["consent"]["by"], "a person");
     let kept = &written["metadata"]["annotations"]["standby.dev/data-loss"];
     assert!(kept.as_str().expect("kept").contains("both disks burned"));
-    // The API server answers with what it was given.
-    send.send_response(Response::new(Body::from(bytes)));
     let (change, losses) = run.await.expect("it ends");
     change.expect("it is recorded");
     assert_eq!(losses, [lost]);
@@ -374,4 +331,50 @@ async fn an_address_is_written_over_the_version_this_operator_wrote_last() {
             .expect_err("too late")
             .is_conflict()
     );
+}
+
+#[tokio::test]
+async fn a_claim_grows_to_what_the_specification_says() {
+    let (context, mut server) = context();
+    let grow = Action::GrowClaim {
+        node: "db-1".into(),
+        bytes: 1 << 30,
+    };
+    let run = tokio::spawn(async move { carry_out(&context, &[grow]).await });
+    let (method, body) = serve(&mut server, 200, json!({"metadata": {"name": "db-1"}})).await;
+    assert_eq!(method, Method::PATCH);
+    assert_eq!(body["spec"]["resources"]["requests"]["storage"], "1Gi");
+    run.await.expect("it ends").expect("nothing fails");
+}
+
+#[tokio::test]
+async fn the_budget_says_how_many_must_stay_and_a_cluster_of_one_has_none() {
+    let (context, mut server) = context();
+    let run = tokio::spawn(async move {
+        apply::budget(&context, &cluster(), Some(3)).await?;
+        apply::budget(&context, &cluster(), None).await
+    });
+    let written = json!({"metadata": {"name": "db"}});
+    let (method, body) = serve(&mut server, 200, written).await;
+    assert_eq!(method, Method::PATCH);
+    assert_eq!(body["spec"]["minAvailable"], 3);
+    let (method, _) = serve(&mut server, 404, failure(404, "NotFound")).await;
+    assert_eq!(method, Method::DELETE);
+    run.await.expect("it ends").expect("nothing fails");
+}
+
+#[tokio::test]
+async fn a_storage_class_that_is_gone_grows_nothing() {
+    let (context, mut server) = context();
+    let run = tokio::spawn(async move {
+        let grows = apply::expandable(&context, "fast").await;
+        (grows, apply::expandable(&context, "gone").await)
+    });
+    let class = json!({"metadata": {"name": "fast"}, "provisioner": "p",
+        "allowVolumeExpansion": true});
+    serve(&mut server, 200, class).await;
+    serve(&mut server, 404, failure(404, "NotFound")).await;
+    let (grows, gone) = run.await.expect("it ends");
+    assert!(grows.expect("it was read"));
+    assert!(!gone.expect("it was asked for"));
 }

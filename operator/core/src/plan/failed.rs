@@ -125,6 +125,10 @@ pub(super) fn failed(
                 view.primary.name, could.name, view.epoch, could.name
             ),
         ),
+        (None, None) if starting(observation, memory, view, now) => (
+            Phase::Starting,
+            format!("{why}; a node that has every acknowledged write is being started"),
+        ),
         (None, None) => {
             let names: Vec<&str> = view.complete.iter().map(|n| n.name.as_str()).collect();
             (
@@ -142,6 +146,26 @@ pub(super) fn failed(
         promote,
         ..Situation::of(phase, why)
     }
+}
+
+/// Whether a node that has everything is on its way, and has not been for long: all pods were deleted
+/// at once, or a cluster wakes.
+fn starting(observation: &Observation, memory: &Memory, view: &View, now: Micros) -> bool {
+    let limit = Micros::from_millis(limits::STARTING_MAX_MS);
+    memory.primary_failed.held(now) < limit
+        && view.complete.iter().any(|node| {
+            let Some(facts) = observation.node(&node.name) else {
+                return false;
+            };
+            let volume = facts.claim.as_ref();
+            let kept = volume.is_some_and(|claim| !claim.deleting && !claim.lost);
+            let comes = facts.pod.as_ref().is_none_or(|pod| {
+                let young = now.since(pod.since) < limit;
+                young && pod.deleting_since.is_none() && !pod.over && !pod.container.ended
+            });
+            // One that reports and cannot be promoted has another volume, or refuses.
+            kept && comes && facts.live().is_none() && facts.host_away(now) == Micros(0)
+        })
 }
 
 /// The node that a person ordered to be promoted in this epoch, if it can be.

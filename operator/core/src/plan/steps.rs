@@ -308,7 +308,7 @@ fn announce(
 ) {
     if matches!(
         situation.phase,
-        Phase::FailoverBlocked | Phase::AwaitingPerson | Phase::GaveUp
+        Phase::FailoverBlocked | Phase::AwaitingPerson | Phase::GaveUp | Phase::Starting
     ) {
         let failed = memory.primary_failed.held(now);
         let held = failed.max(memory.stepped_down.held(now));

@@ -48,6 +48,8 @@ pub enum Phase {
     FailingOver,
     /// The primary has failed and no complete node can be reached.
     FailoverBlocked,
+    /// The primary has failed, and the pods of nodes that have everything are starting.
+    Starting,
     /// The primary has failed; `failover.mode: Manual` waits for a person.
     AwaitingPerson,
     /// The cluster is to sleep: its pods are being ended.
@@ -69,7 +71,7 @@ const WENT_ALONE: (&str, Phase) = (
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ViewUnknown,
         Self::AwaitingNodes,
         Self::FirstView,
@@ -89,6 +91,7 @@ impl Phase {
         Self::HeldBack,
         Self::FailingOver,
         Self::FailoverBlocked,
+        Self::Starting,
         Self::AwaitingPerson,
         Self::Hibernating,
         Self::Hibernated,
@@ -174,6 +177,10 @@ impl Phase {
                 ("the primary is heard again", Self::Healthy),
             ],
             Self::FailingOver => &[("the promotion is recorded", Self::Adopting)],
+            Self::Starting => &[
+                ("a complete node reports", Self::FailingOver),
+                ("the limit has passed", Self::FailoverBlocked),
+            ],
             Self::FailoverBlocked => &[
                 ("a complete node is reachable", Self::FailingOver),
                 ("a person accepts the loss of data", Self::FailingOver),
@@ -186,10 +193,10 @@ impl Phase {
             ],
             Self::Hibernating => &[
                 ("every pod has ended", Self::Hibernated),
-                ("spec.hibernated is false again", Self::FailoverBlocked),
+                ("spec.hibernated is false again", Self::Starting),
             ],
             Self::Hibernated => &[
-                ("spec.hibernated is false again", Self::FailoverBlocked),
+                ("spec.hibernated is false again", Self::Starting),
                 ("it slept before it had a view", Self::AwaitingNodes),
             ],
             Self::Deleting => &[],

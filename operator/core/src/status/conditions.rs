@@ -9,7 +9,7 @@ use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
 use crate::observe::Observation;
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, Turn};
 
 /// What a condition says.
 struct Said {
@@ -213,6 +213,16 @@ fn paused(plan: &Plan, ready: Said) -> Said {
 fn reconciling(plan: &Plan, stalled: &Said, ready: &Said) -> Said {
     if plan.withheld.is_some() {
         return said("False", "Paused", "standby.dev/paused is true");
+    }
+    if let (
+        Phase::Healthy,
+        Turn::Replace { why, .. }
+        | Turn::Waits {
+            on: Some(_), why, ..
+        },
+    ) = (plan.phase, &plan.turn)
+    {
+        return said("True", "RollingChange", why);
     }
     let steady = matches!(plan.phase, Phase::Healthy | Phase::Alone);
     let asleep = plan.phase == Phase::Hibernated;

@@ -18,7 +18,7 @@ use standby_core::{Micros, View};
 use crate::candidate::CandidateVerdict;
 use crate::memory::Memory;
 use crate::observe::{LinkState, NodeFacts, NodeRole, Observation, Stream};
-use crate::plan::{Phase, Plan};
+use crate::plan::{Phase, Plan, Turn};
 
 /// The longest text in a row, in characters: the schema's limit.
 const TEXT_LENGTH_MAX: usize = 1_000;
@@ -133,13 +133,28 @@ fn cut(text: &str, max: usize) -> String {
     short
 }
 
+/// How far a rolling change has come, unless there is none, or it waits for a window.
+fn rolling(plan: &Plan) -> Option<String> {
+    let left = plan.turn.left();
+    let pods = if left == 1 { "pod" } else { "pods" };
+    match &plan.turn {
+        Turn::Replace { node, .. } | Turn::Relieve { node, .. } => Some(format!(
+            "Rolling change: {node} is next, {left} {pods} left"
+        )),
+        Turn::Waits { on: Some(node), .. } => Some(format!(
+            "Rolling change: waiting for {node}, {left} {pods} left"
+        )),
+        Turn::Waits { on: None, .. } | Turn::Done => None,
+    }
+}
+
 /// One line for people.
 fn headline(plan: &Plan) -> String {
     if plan.withheld.is_some() {
         return "Paused".into();
     }
     let words = match plan.phase {
-        Phase::Healthy => return "Cluster in healthy state".into(),
+        Phase::Healthy => return rolling(plan).unwrap_or("Cluster in healthy state".into()),
         Phase::Alone => "Degraded: a single copy acknowledges writes",
         Phase::ViewUnknown => "Reading the recorded view",
         Phase::AwaitingNodes => "Setting up: waiting for the nodes",
@@ -157,6 +172,7 @@ fn headline(plan: &Plan) -> String {
         Phase::Confirming => "Primary failed: hearing the nodes",
         Phase::HeldBack => "Primary lost again: waiting until that is certain",
         Phase::FailingOver => "Failing over",
+        Phase::Starting => "Starting the nodes that have everything",
         Phase::FailoverBlocked => "Primary failed and nobody can be promoted",
         Phase::AwaitingPerson => "Waiting for user action: the primary failed",
         Phase::Hibernating => "Hibernating",

@@ -64,7 +64,7 @@ fn a_failover_that_is_blocked_says_so_in_every_condition() {
     observation.lose(1);
     observation.lose(2);
     observation.pod_of(1).container.ended = true;
-    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    let status = seen(&observation, &mut Memory::default(), None, moment(100));
     assert_eq!(
         conditions(&status),
         [
@@ -128,4 +128,50 @@ fn a_failover_is_kept_with_the_times_of_its_steps() {
     assert_eq!(row.steps.view_recorded_ms, Some(12));
     assert_eq!(row.steps.announced_ms, Some(20));
     assert_eq!(row.total_ms, Some(40));
+}
+
+#[test]
+fn a_cluster_that_sleeps_is_neither_ready_nor_stalled() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.cluster.hibernated = true;
+    for facts in observation.nodes.values_mut() {
+        facts.pod = None;
+        facts.report = None;
+        facts.stream = crate::observe::Stream::None;
+    }
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(status.phase.as_deref(), Some("Hibernated"));
+    assert_eq!(
+        conditions(&status),
+        [
+            "Ready=False Hibernated",
+            "Available=False Hibernated",
+            "Safe=False NoCandidate",
+            "Reconciling=False Steady",
+            "Stalled=False Progressing",
+        ]
+    );
+}
+
+#[test]
+fn a_rolling_change_is_said_and_is_no_failure() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.cluster.upkeep.built_from = "1-bb".into();
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(
+        status.phase.as_deref(),
+        Some("Rolling change: db-3 is next, 3 pods left")
+    );
+    assert_eq!(
+        conditions(&status)[3..],
+        [
+            "Reconciling=True RollingChange",
+            "Stalled=False Progressing"
+        ]
+    );
+    assert_eq!(status.next[0].action, "delete pod db-3");
+    assert_eq!(
+        status.next[0].why,
+        "db-3 was made from an earlier specification"
+    );
 }
