@@ -287,8 +287,8 @@ fn a_cluster_that_changes_its_mind_half_asleep_wakes() {
     settled(&mut sim, Phase::Healthy);
 }
 
-#[test]
-fn volumes_that_were_kept_are_adopted_by_a_new_cluster_of_the_same_name() {
+/// A cluster of three that is deleted with its volumes kept, and made again with so many nodes.
+fn adopted(instances: u32) -> Sim {
     let mut sim = Sim::new(3);
     sim.cluster.retain_volumes = true;
     sim.settle();
@@ -298,15 +298,49 @@ fn volumes_that_were_kept_are_adopted_by_a_new_cluster_of_the_same_name() {
     settled(&mut sim, Phase::Deleting);
     assert!(sim.claims.values().all(|claim| !claim.owned));
     let written = sim.acknowledged;
-    sim.say("Kubernetes collects the pods and the view; the name is used again");
+    sim.say(&format!(
+        "Kubernetes collects the pods and the view; the name is used again, with {instances} nodes"
+    ));
     sim.pods.clear();
     sim.recorded = None;
     sim.announced = None;
     sim.cluster.deleting = false;
+    sim.scale(instances);
     sim.memory = crate::memory::Memory::default();
     settled(&mut sim, Phase::Healthy);
     assert!(sim.acknowledged > written);
-    golden("adopt", &sim);
+    sim
+}
+
+#[test]
+fn volumes_that_were_kept_are_adopted_by_a_new_cluster_of_the_same_name() {
+    golden("adopt", &adopted(3));
+}
+
+#[test]
+fn a_smaller_cluster_asks_every_volume_that_was_kept_before_it_lets_go_of_some() {
+    let sim = adopted(2);
+    assert_eq!((sim.pods.len(), sim.claims.len()), (2, 3));
+    golden("adopt-fewer", &sim);
+}
+
+#[test]
+fn a_larger_cluster_fills_new_volumes_beside_those_that_were_kept() {
+    let sim = adopted(4);
+    assert_eq!(sim.copies(), 4);
+    golden("adopt-more", &sim);
+}
+
+#[test]
+fn a_fenced_replica_does_not_stand_in_for_the_synchronous_node() {
+    let mut sim = Sim::new(3);
+    sim.say("db-3 is fenced, and the image changes");
+    sim.cluster.orders.fenced.insert("db-3".into());
+    sim.template("2");
+    settled(&mut sim, Phase::Healthy);
+    assert!(sim.pods.values().all(|pod| pod.built_from == "2"));
+    assert_ne!(sim.primary(), "db-3");
+    golden("roll-fenced", &sim);
 }
 
 #[test]
