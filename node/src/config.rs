@@ -85,6 +85,13 @@ pub struct Config {
     #[arg(long, env = "STANDBY_QUOTA_BACKEND_BYTES", value_name = "BYTES")]
     pub quota_backend_bytes: Option<u64>,
 
+    /// Bytes of commit log to keep for nodes that come back, beside what is not applied yet. A node that
+    /// was away for longer is filled by a snapshot. Default: 256 MiB, or a quarter of the disk if that
+    /// is less. At least 1 MiB; the log is given up by whole files of 64 MiB.
+    #[arg(long, env = "STANDBY_LOG_RETAIN_BYTES", value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub log_retain_bytes: Option<u64>,
+
     /// How often watchers that want it are told of progress, in milliseconds. Default: 10 minutes.
     #[arg(long, env = "STANDBY_WATCH_PROGRESS_INTERVAL_MS", value_name = "MS",
           value_parser = clap::value_parser!(u64).range(100..))]

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -12,14 +13,17 @@ use standby_control::{ConvertError, OPERATOR_IDENTITY, v1};
 use standby_core::replica::{Doubt, Input, LinkState, PeerStatus, RoleKind, Status as CoreStatus};
 use standby_core::{ClusterId, Epoch, NodeId};
 use standby_store::volume::PeerAddress;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
 use crate::limits::{
-    APPLY_STALL_MS, CONTROL_CONNECTIONS_MAX, CONTROL_REPORTS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
+    APPLY_STALL_MS, CONTROL_CONNECTIONS_MAX, CONTROL_KEEPALIVE_MS, CONTROL_REPORTS_MAX,
+    CONTROL_SESSIONS_MAX, CONTROL_STREAMS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
 };
 use crate::replication::{Command, Shared, Told};
 use crate::tls::{Tls, TlsError, names_of};
@@ -46,6 +50,9 @@ pub struct Session {
     pub changed: watch::Receiver<u64>,
 }
 
+/// Sessions that are open at once, over whatever connections.
+static SESSIONS: Semaphore = Semaphore::const_new(CONTROL_SESSIONS_MAX);
+
 type Reports = Pin<Box<dyn Stream<Item = Result<v1::Report, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -56,10 +63,17 @@ impl Control for ControlService {
         &self,
         request: Request<tonic::Streaming<v1::Order>>,
     ) -> Result<Response<Reports>, Status> {
+        let Ok(slot) = SESSIONS.try_acquire() else {
+            let text = format!("{CONTROL_SESSIONS_MAX} sessions are open, which is the most");
+            return Err(Status::resource_exhausted(text));
+        };
         let (reports, stream) = mpsc::channel(CONTROL_REPORTS_MAX);
         let session = Arc::clone(&self.session);
         let orders = request.into_inner();
-        tokio::spawn(async move { session.run(orders, reports).await });
+        tokio::spawn(async move {
+            session.run(orders, reports).await;
+            drop(slot);
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }
@@ -148,6 +162,16 @@ impl Session {
             .is_ok()
     }
 
+    /// The node that clients ask for, if the view they asked in still stands.
+    fn wants_switchover_to(&self, status: &CoreStatus) -> String {
+        let asked = self.shared.wants_switchover.lock().clone();
+        let stands = |(epoch, _): &(Epoch, String)| {
+            status.view.as_ref().map(|view| view.epoch) == Some(*epoch)
+        };
+        let asked = asked.filter(stands);
+        asked.map(|(_, name)| name).unwrap_or_default()
+    }
+
     fn compose(&self, answers: u64, status: &CoreStatus) -> v1::Report {
         let role = match status.role {
             RoleKind::Unassigned => v1::Role::Unspecified,
@@ -199,7 +223,7 @@ impl Session {
             view_stored_ago_ms: status.view_stored_for.as_millis(),
             serving_ago_ms: status.serving_for.as_millis(),
             doubts_primary: status.doubt.as_ref().is_some_and(Doubt::is_about_view),
-            wants_switchover_to: String::new(),
+            wants_switchover_to: self.wants_switchover_to(status),
         }
     }
 }
@@ -248,7 +272,10 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let service = ControlServer::new(ControlService { session });
     let builder = tonic::transport::Server::builder().tcp_nodelay(true);
-    let mut builder = builder.http2_keepalive_interval(Some(Duration::from_secs(10)));
+    let mut builder = builder
+        .http2_keepalive_interval(Some(Duration::from_millis(CONTROL_KEEPALIVE_MS)))
+        .http2_keepalive_timeout(Some(Duration::from_millis(CONTROL_KEEPALIVE_MS)))
+        .max_concurrent_streams(CONTROL_STREAMS_MAX);
     let end = shutdown.clone();
     let stopped = async move { end.cancelled().await };
     let router = builder.add_service(service);
@@ -262,7 +289,53 @@ pub async fn serve(
     router.serve_with_incoming_shutdown(incoming, stopped).await
 }
 
-type Accepted = tokio_rustls::server::TlsStream<TcpStream>;
+type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+
+/// A connection that was let in; it counts for as long as it lasts.
+struct Accepted {
+    stream: TlsStream,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Accepted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Accepted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+impl Connected for Accepted {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
 
 async fn accept(
     listener: TcpListener,
@@ -281,21 +354,31 @@ async fn accept(
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::warn!(
+                limit = CONTROL_CONNECTIONS_MAX,
+                "too many control connections"
+            );
             continue;
         };
         let (tls, ready) = (tls.clone(), ready.clone());
         tokio::spawn(async move {
             match let_in(&tls, stream).await {
                 // The server ends with the process.
-                Ok(stream) => drop(ready.send(stream).await),
+                Ok(stream) => drop(
+                    ready
+                        .send(Accepted {
+                            stream,
+                            _slot: slot,
+                        })
+                        .await,
+                ),
                 Err(error) => tracing::warn!(%error, "a control connection was not let in"),
             }
-            drop(slot);
         });
     }
 }
 
-async fn let_in(tls: &Tls, stream: TcpStream) -> Result<Accepted, TlsError> {
+async fn let_in(tls: &Tls, stream: TcpStream) -> Result<TlsStream, TlsError> {
     // A socket that refuses is closed soon anyway.
     let _ = stream.set_nodelay(true);
     let stream = tls

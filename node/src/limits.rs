@@ -51,10 +51,18 @@ pub const LOG_RETAIN_BYTES: u64 = 256 << 20;
 pub const LOG_RETAIN_DISK_DIVISOR: u64 = 4;
 /// Quiet time after which the log notes on disk how far it is durable.
 pub const LOG_MARK_AFTER_MS: u64 = 1_000;
-/// Disk space below which writes are refused: this much...
-pub const DISK_RESERVE_BYTES: u64 = 192 << 20;
-/// ...or this share of the disk, as a divisor, if that is less.
+/// Disk space below which writes are refused: this share of the disk, as a divisor...
 pub const DISK_RESERVE_DIVISOR: u64 = 8;
+/// ...but at most so much...
+pub const DISK_RESERVE_BYTES: u64 = 192 << 20;
+/// ...and never less than a file of the log, and what the state needs to take in what is under way.
+pub const DISK_RESERVE_MIN_BYTES: u64 = 96 << 20;
+/// The smallest disk that a node starts on: log, state and reserve fit, and some data. A volume of
+/// 512 MiB has so much when its file system is made.
+pub const DISK_MIN_BYTES: u64 = 448 << 20;
+/// Free space below which the state takes in nothing more: an engine that runs out of it can only end
+/// the process.
+pub const APPLY_ROOM_BYTES: u64 = 40 << 20;
 /// How long the log waits for room with entries that it was given already, before the process ends.
 pub const DISK_ROOM_WAIT_MS: u64 = 600_000;
 /// A state machine that works on entries for so long is reported as a stall of writes.
@@ -85,6 +93,13 @@ pub const REDIAL_LONGEST_MS: u64 = 200;
 pub const PEER_CONNECTIONS_MAX: usize = 64;
 /// Control connections that a node accepts: a few operators' worth.
 pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Control sessions that are open at once, over all connections.
+pub const CONTROL_SESSIONS_MAX: usize = 16;
+/// Streams on one control connection.
+pub const CONTROL_STREAMS_MAX: u32 = 4;
+/// The pause between questions whether an operator is still there, and how long it may take to answer:
+/// dead connections must not keep a new operator out for long.
+pub const CONTROL_KEEPALIVE_MS: u64 = 5_000;
 /// Reports waiting on a control stream whose reader is slow.
 pub const CONTROL_REPORTS_MAX: usize = 16;
 /// Shortest time between reports that a node sends by itself.
@@ -93,6 +108,8 @@ pub const REPORT_PACE_MS: u64 = 5;
 pub const TLS_RELOAD_MS: u64 = 30_000;
 /// How long a primary that was told to end waits to be relieved.
 pub const HANDOVER_MS: u64 = 10_000;
+/// For how long a client that asks for a switchover waits for it; etcd's own limit.
+pub const SWITCHOVER_ASKED_MS: u64 = 7_000;
 /// How long a node that ends gives requests in flight.
 pub const DRAIN_MS: u64 = 2_000;
 /// How long a status question to the driver may take.

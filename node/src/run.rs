@@ -1,5 +1,7 @@
 //! Puts a node together, runs it, and ends it in order.
 
+mod engine;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,52 +10,27 @@ use std::time::Duration;
 use anyhow::Context as _;
 use crossbeam_channel::bounded;
 use prometheus::Registry;
-use standby_core::replica::{Input, Replica, Start, Timing};
-use standby_core::{ClusterId, Epoch, NodeId, View};
+use standby_core::View;
+use standby_core::replica::Input;
 use standby_etcd::server::{EtcdServer, ServerOptions};
 use standby_etcd::services::node::{MonotonicClock, Node, NodeParts};
-use standby_etcd::state::{EtcdState, Outcome, ReadView};
-use standby_etcd::watch::WatchHub;
-use standby_interface::{Role, RoleInfo, StateMachine};
-use standby_store::engine::{FjallEngine, FjallOptions};
-use standby_store::log::{Log, LogOptions, LogReader};
-use standby_store::volume::{StoredView, Volume};
+use standby_etcd::state::Outcome;
+use standby_interface::Role;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::control::Session;
-use crate::disk_watch;
-use crate::limits::{DRAIN_MS, HANDOVER_MS, LOG_RETAIN_BYTES, LOG_RETAIN_DISK_DIVISOR};
+use crate::limits::{DRAIN_MS, HANDOVER_MS};
 use crate::peers::{PeerContext, dialer, listener, views};
 use crate::probe::{self, NodeMetrics};
-use crate::recovery;
-use crate::replication::{
-    ApplyJob, ApplyThread, Clock, Command, Driver, DriverParts, LogJob, LogThread, NodeReplication,
-    Proposals, Shared, Tail, Told, jobs,
-};
+use crate::replication::{ApplyJob, Command, LogJob, NodeReplication, Told};
 use crate::tls::Tls;
 
-/// A node whose threads run and whose ports do not serve yet.
-struct Engine {
-    cluster_id: ClusterId,
-    node: NodeId,
-    handles: Handles,
-    shared: Arc<Shared>,
-    clock: Clock,
-    log: LogReader,
-    tail: Arc<Tail>,
-    view: ReadView,
-    hub: WatchHub,
-    stored_epoch: Epoch,
-}
-
-/// The identity that a node has by itself.
-const STANDALONE_CLUSTER: &str = "standalone";
+use engine::Engine;
 
 /// Runs a node until it is told to end.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -66,7 +43,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let engine = start_engine(config, runtime.handle())?;
+    let engine = engine::start(config, runtime.handle())?;
     let watched = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
@@ -83,191 +60,6 @@ fn moved(listener: TcpListener, to: &Handle) -> std::io::Result<TcpListener> {
     let listener = listener.into_std()?;
     let _entered = to.enter();
     TcpListener::from_std(listener)
-}
-
-fn start_engine(config: &Config, servers: &Handle) -> anyhow::Result<Engine> {
-    let mut volume = Volume::open(&config.data_dir, &config.name).context("--data-dir")?;
-    let cluster_id = ClusterId(
-        config
-            .cluster_id
-            .clone()
-            .unwrap_or_else(|| STANDALONE_CLUSTER.to_owned()),
-    );
-    volume.bind(&cluster_id).context("--cluster-id")?;
-    let stored = volume.load_view()?;
-    let node = NodeId {
-        name: config.name.clone(),
-        volume: volume.identity().volume.clone(),
-    };
-
-    let (mut log, reader, recovered) = Log::open(&volume.log_dir(), LogOptions::default())?;
-    if let Some(torn) = &recovered.torn {
-        tracing::info!(after = %torn.after, bytes = torn.bytes, "a torn tail of the log was cut");
-    }
-    let engine = FjallEngine::open(&volume.engine_dir(), &FjallOptions::default())?;
-    let mut state = EtcdState::open(Arc::new(engine))?;
-    let fitted = recovery::fit(&mut log, &recovered, state.applied())?;
-    if let Some(doubt) = &fitted.doubt {
-        tracing::error!(%doubt, "this volume must not lead");
-    }
-    let clock = Clock::start();
-    let start = Start {
-        cluster_id: cluster_id.clone(),
-        node: node.clone(),
-        view: stored.as_ref().map(|stored| stored.view.clone()),
-        log: fitted.outline,
-        applied: state.applied().index,
-        doubt: fitted.doubt,
-        timing: Timing::default(),
-    };
-    let replica = Replica::new(start, clock.now());
-    let shared = Arc::new(Shared::new(state.applied().index));
-    disk_watch::start(config.data_dir.clone(), Arc::clone(&shared))?;
-    let view = state.view();
-    let hub = WatchHub::new(view.current_revision());
-    state.set_event_sink(Arc::new(hub.clone()));
-    let stored_epoch = replica.epoch();
-    let parts = Parts {
-        log,
-        volume,
-        state,
-        replica,
-        stored,
-        reader: reader.clone(),
-    };
-    let handles = start_threads(parts, &shared, clock, &config.client_url(), servers)?;
-    let tail = Arc::clone(&handles.tail);
-    Ok(Engine {
-        cluster_id,
-        node,
-        handles,
-        shared,
-        clock,
-        log: reader,
-        tail,
-        view,
-        hub,
-        stored_epoch,
-    })
-}
-
-/// What the threads are made of.
-struct Parts {
-    log: standby_store::log::LogWriter,
-    volume: Volume,
-    state: EtcdState,
-    replica: Replica,
-    stored: Option<StoredView>,
-    reader: LogReader,
-}
-
-/// How the threads are spoken to and listened to.
-struct Handles {
-    driver: mpsc::UnboundedSender<Command>,
-    /// The driver's thread, for what talks to peers.
-    driver_thread: Handle,
-    proposals: Arc<Proposals<Outcome>>,
-    log_jobs: mpsc::UnboundedSender<LogJob>,
-    apply_jobs: mpsc::UnboundedSender<ApplyJob<Outcome>>,
-    role: watch::Receiver<RoleInfo>,
-    follow: watch::Receiver<Option<NodeId>>,
-    addresses: dialer::Addresses,
-    changed: watch::Receiver<u64>,
-    tail: Arc<Tail>,
-}
-
-fn unassigned(epoch: Epoch) -> RoleInfo {
-    RoleInfo {
-        role: Role::Unassigned,
-        epoch,
-        primary: None,
-        primary_alive: false,
-    }
-}
-
-fn start_threads(
-    parts: Parts,
-    shared: &Arc<Shared>,
-    clock: Clock,
-    client_url: &str,
-    servers: &Handle,
-) -> anyhow::Result<Handles> {
-    // Unbounded, since the driver must never wait for the others: what is under way is bounded where
-    // it enters, by the limits on waiting commands and on the log's backlog.
-    let (driver, inbox) = mpsc::unbounded_channel();
-    let (log_jobs, log_inbox) = jobs()?;
-    let (apply_jobs, apply_inbox) = jobs()?;
-    let tail = Arc::new(Tail::new(parts.reader.clone()));
-    let proposals = Arc::new(Proposals::default());
-    let known = parts.stored.as_ref();
-    let known = known.map(|stored| (stored.peers.clone(), stored.client_url.clone()));
-    let (addresses, addresses_out) =
-        watch::channel(known.unwrap_or_else(|| (Vec::new(), client_url.to_owned())));
-    let (role, role_out) = watch::channel(unassigned(parts.replica.epoch()));
-    let (follow, follow_out) = watch::channel(None);
-    let (changed, changed_out) = watch::channel(0);
-
-    let total = shared.disk_total.load(Ordering::Relaxed);
-    let log_thread = LogThread {
-        log: parts.log,
-        volume: parts.volume,
-        stored: parts.stored,
-        jobs: log_inbox,
-        driver: driver.clone(),
-        shared: Arc::clone(shared),
-    };
-    let apply_thread = ApplyThread {
-        machine: parts.state,
-        log: parts.reader,
-        jobs: apply_inbox,
-        driver: driver.clone(),
-        log_jobs: log_jobs.clone(),
-        shared: Arc::clone(shared),
-        servers: servers.clone(),
-    };
-    let driving = Driver::new(DriverParts {
-        replica: parts.replica,
-        inbox,
-        proposals: Arc::clone(&proposals),
-        log_jobs: log_jobs.clone(),
-        apply_jobs: apply_jobs.clone(),
-        tail: Arc::clone(&tail),
-        shared: Arc::clone(shared),
-        clock,
-        role,
-        follow,
-        addresses,
-        changed,
-        retain_bytes: LOG_RETAIN_BYTES.min(total / LOG_RETAIN_DISK_DIVISOR),
-    });
-    spawn("log", move || log_thread.run())?;
-    spawn("apply", move || apply_thread.run())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the driver's runtime")?;
-    let driver_thread = runtime.handle().clone();
-    spawn("driver", move || runtime.block_on(driving.run()))?;
-    Ok(Handles {
-        driver,
-        driver_thread,
-        proposals,
-        log_jobs,
-        apply_jobs,
-        role: role_out,
-        follow: follow_out,
-        addresses: addresses_out,
-        changed: changed_out,
-        tail,
-    })
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    thread
-        .spawn(work)
-        .with_context(|| format!("cannot start the {name} thread"))?;
-    Ok(())
 }
 
 /// Ports that are open; opened before anything serves, so that a taken one ends the start.
@@ -420,6 +212,7 @@ impl Engine {
             shared: Arc::clone(&self.shared),
             clock: self.clock,
             role: self.handles.role.clone(),
+            view: self.handles.view.clone(),
             addresses: self.handles.addresses.clone(),
             log: self.log.clone(),
         });
@@ -487,7 +280,7 @@ impl Engine {
         }
         tracing::info!("asked to end: waiting for a switchover");
         self.shared.wants_handover.store(true, Ordering::Relaxed);
-        self.tell(Command::Told(Told::Ending));
+        self.tell(Command::Told(Told::News));
         let relieved =
             role.wait_for(|info| !matches!(info.role, Role::Primary | Role::PrimaryWaiting));
         if tokio::time::timeout(Duration::from_millis(HANDOVER_MS), relieved)

@@ -60,16 +60,50 @@ async fn a_primary_that_is_asked_to_end_hands_over_and_loses_nothing() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_moves_the_leader_by_way_of_the_operator() {
+    let mut cluster = LoopbackCluster::start(binary(), 3, None)
+        .await
+        .expect("it starts");
+    let mut old = client(&cluster, 0).await;
+    let members = old.member_list().await.expect("it answers");
+    let id_of = |name: &str| {
+        let member = members.members().iter().find(|m| m.name() == name);
+        member.expect("it is listed").id()
+    };
+    let refused = old.move_leader(id_of("node-2")).await;
+    let refused = refused.expect_err("it is not synchronous").to_string();
+    assert!(refused.contains("bad leader transferee"), "{refused}");
+
+    let target = id_of("node-1");
+    let asked = tokio::spawn(async move { old.move_leader(target).await });
+    cluster
+        .wait(0, "a wish", |report| report.wants_switchover_to == "node-1")
+        .await
+        .expect("it says so");
+    cluster.step_down(0).await.expect("nothing is left");
+    cluster.promote(1, true).await.expect("it is complete");
+    cluster.pair_with(0).await.expect("the old one follows");
+    cluster.wait_serving(1).await.expect("it serves");
+    asked.await.expect("no panic").expect("it was moved");
+    cluster
+        .wait(0, "no wish", |report| report.wants_switchover_to.is_empty())
+        .await
+        .expect("it was granted");
+    let mut new = client(&cluster, 1).await;
+    assert_eq!(new.status().await.expect("it answers").leader(), target);
+}
+
 /// A file system of its own; unmounted when dropped.
 struct SmallDisk {
     dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Option<Self> {
+    fn mount(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", SMALL_DISK, "none"])
+            .args(["-t", "tmpfs", "-o", size, "none"])
             .arg(dir.path())
             .status();
         mounted
@@ -80,7 +114,12 @@ impl SmallDisk {
     /// Leaves only half of what must stay free.
     fn fill(&self) {
         let space = disk_space(self.dir.path()).expect("it is mounted");
-        let leave = reserve_bytes(space.total_bytes) / 2;
+        self.fill_but(reserve_bytes(space.total_bytes) / 2);
+    }
+
+    /// Leaves only so much.
+    fn fill_but(&self, leave: u64) {
+        let space = disk_space(self.dir.path()).expect("it is mounted");
         let mut ballast = File::create(self.dir.path().join("ballast")).expect("it has room");
         let piece = vec![0; 1 << 20];
         let mut left = space.free_bytes.saturating_sub(leave);
@@ -127,7 +166,7 @@ async fn until(client: &mut Client, what: &str, wanted: impl Fn(Result<(), Strin
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nearly_full_disk_refuses_writes_and_heals_when_room_is_made() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(SMALL_DISK) else {
         eprintln!("skipped: no file system can be mounted here (needs root)");
         return;
     };
@@ -152,4 +191,69 @@ async fn a_nearly_full_disk_refuses_writes_and_heals_when_room_is_made() {
         .expect("what frees space is taken");
     disk.free();
     until(&mut client, "room", |put| put.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_smallest_disk_takes_writes_and_a_smaller_one_is_refused() {
+    let Some(disk) = SmallDisk::mount("size=448m") else {
+        eprintln!("skipped: no file system can be mounted here (needs root)");
+        return;
+    };
+    let cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
+        .await
+        .expect("it starts");
+    let mut client = client(&cluster, 0).await;
+    // More than a file of the log.
+    for n in 0..80 {
+        let put = client.put(format!("key-{}", n % 8), vec![1; 1 << 20], None);
+        put.await.expect("acknowledged");
+    }
+    drop(cluster);
+
+    let small = SmallDisk::mount("size=440m").expect("the first one was mounted");
+    let node = Command::new(binary())
+        .args(["--standalone", "--client-listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(small.dir.path())
+        .output()
+        .expect("it starts");
+    assert!(!node.status.success());
+    let said = String::from_utf8_lossy(&node.stderr);
+    assert!(said.contains("at least 469762048 are needed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_a_byte_left_ends_no_process_and_heals() {
+    let Some(disk) = SmallDisk::mount(SMALL_DISK) else {
+        eprintln!("skipped: no file system can be mounted here (needs root)");
+        return;
+    };
+    let mut cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
+        .await
+        .expect("it starts");
+    let mut first = client(&cluster, 0).await;
+    let put = first.put("key", "value", None).await;
+    put.expect("acknowledged");
+    disk.fill_but(0);
+    let told = cluster.wait(0, "a full disk", |report| report.disk_full);
+    told.await.expect("it is reported");
+    until(&mut first, "NOSPACE", |put| put.is_err()).await;
+    let answer = first.get("key", None).await.expect("reads go on");
+    assert_eq!(answer.kvs()[0].value(), b"value");
+    assert!(cluster.runs(0).expect("it was started"));
+
+    // A start on a full disk waits for room, if it needs any, and does not end either.
+    cluster.kill(0).expect("it runs");
+    cluster.launch(0).expect("it starts again");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(cluster.runs(0).expect("it was started"));
+    disk.free();
+    cluster.meet(0).await.expect("it opens its ports");
+    let next = cluster.view().expect("there is one").go_alone();
+    cluster.record(next, &[]).await.expect("it may follow");
+    cluster.wait_serving(0).await.expect("it serves");
+    let mut second = client(&cluster, 0).await;
+    until(&mut second, "room", |put| put.is_ok()).await;
+    let answer = second.get("key", None).await.expect("readable");
+    assert_eq!(answer.kvs()[0].value(), b"value");
 }

@@ -41,6 +41,12 @@ pub enum EtcdError {
     NoLeader,
     #[error("etcdserver: leader changed")]
     LeaderChanged,
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    #[error("etcdserver: bad leader transferee")]
+    BadLeaderTransferee,
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TimeoutLeaderTransfer,
     #[error("etcdserver: server stopped")]
     Stopped,
     #[error("etcdserver: request timed out")]
@@ -72,7 +78,12 @@ impl EtcdError {
             Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::NoSpace | Self::TooManyRequests => Code::ResourceExhausted,
             Self::LeaseNotFound => Code::NotFound,
-            Self::LeaseExists | Self::NotSupportedForLearner => Code::FailedPrecondition,
+            Self::LeaseExists
+            | Self::NotSupportedForLearner
+            | Self::NotLeader
+            | Self::BadLeaderTransferee => Code::FailedPrecondition,
+            // etcd has no code for this one.
+            Self::TimeoutLeaderTransfer => Code::Unknown,
             Self::NoLeader
             | Self::LeaderChanged
             | Self::Stopped
@@ -106,6 +117,7 @@ impl From<Refusal> for EtcdError {
             Refusal::Overloaded => Self::TooManyRequests,
             Refusal::TooLarge { .. } => Self::RequestTooLarge,
             Refusal::DiskFull { .. } => Self::NoSpace,
+            Refusal::NotSynchronous { .. } => Self::BadLeaderTransferee,
             Refusal::ShuttingDown => Self::Stopped,
         }
     }

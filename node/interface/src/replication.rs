@@ -69,6 +69,12 @@ pub enum Refusal {
         /// What must stay free.
         needed_bytes: u64,
     },
+    /// The node that was to become primary is not synchronous: it may lack acknowledged writes.
+    #[error("{name} is not a synchronous standby of the present view")]
+    NotSynchronous {
+        /// Its name.
+        name: String,
+    },
     /// The process is ending; nothing was written.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -121,6 +127,10 @@ pub trait Replication<O>: Send + Sync + 'static {
     /// (V5): what is read from the state afterwards is linearizable.
     fn read_barrier(&self) -> ReplicationFuture<'_, ()>;
 
+    /// Asks for `name` to become primary, and resolves once it is. Who decides is not this node: the
+    /// wish is passed on, and may be refused by silence.
+    fn move_primary(&self, name: String) -> ReplicationFuture<'_, ()>;
+
     /// The role now and as it changes.
     fn role(&self) -> watch::Receiver<RoleInfo>;
 
@@ -135,6 +145,10 @@ impl<O: 'static, R: Replication<O> + ?Sized> Replication<O> for Arc<R> {
 
     fn read_barrier(&self) -> ReplicationFuture<'_, ()> {
         (**self).read_barrier()
+    }
+
+    fn move_primary(&self, name: String) -> ReplicationFuture<'_, ()> {
+        (**self).move_primary(name)
     }
 
     fn role(&self) -> watch::Receiver<RoleInfo> {

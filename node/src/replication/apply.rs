@@ -18,9 +18,10 @@ use tokio::sync::oneshot;
 
 use super::pending::Reply;
 use super::{Closed, Command, Fatal, Jobs, LogJob, Shared, Told, end_process};
+use crate::disk_watch::may_apply;
 use crate::limits::{
     ANSWERS_TOGETHER_MIN, APPLY_BATCH_BYTES, APPLY_BATCH_ENTRIES, APPLY_GATHER_MS,
-    CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MS,
+    CHECKPOINT_EVERY_BYTES, CHECKPOINT_EVERY_MS, DISK_CHECK_MS, DISK_ROOM_WAIT_MS,
 };
 
 /// Something for the state machine.
@@ -159,6 +160,7 @@ impl<M: StateMachine> ApplyThread<M> {
                         .unwrap_or_else(|e| fatal("emptying the state", &e));
                 }
                 let bytes = chunk.len() as u64;
+                self.wait_for_room();
                 let taken = self.machine.restore_chunk(chunk);
                 taken.unwrap_or_else(|error| fatal("taking in a snapshot", &error));
                 self.shared.restore_backlog.shrink(bytes);
@@ -195,6 +197,7 @@ impl<M: StateMachine> ApplyThread<M> {
                 "the log holds {from}, which is committed and not applied"
             );
             bytes += super::log_thread_bytes(&entries);
+            self.wait_for_room();
             let outcomes = self.machine.apply(&entries);
             self.shared.applying.stop();
             let outcomes = outcomes.unwrap_or_else(|error| fatal("applying", &error));
@@ -203,6 +206,22 @@ impl<M: StateMachine> ApplyThread<M> {
             self.answer(&mut waiters, &entries, outcomes);
         }
         bytes
+    }
+
+    /// An engine that runs out of space can only end the process, and the next one would meet the same
+    /// disk. So nothing is given to it while there is little left; reads of what is applied go on.
+    fn wait_for_room(&self) {
+        let mut waited_ms = 0;
+        while !may_apply(&self.shared) && waited_ms < DISK_ROOM_WAIT_MS {
+            if waited_ms == 0 {
+                tracing::error!("the state waits for room on the disk");
+            }
+            std::thread::sleep(Duration::from_millis(DISK_CHECK_MS));
+            waited_ms += DISK_CHECK_MS;
+        }
+        if waited_ms > 0 {
+            tracing::info!(waited_ms, "the state goes on");
+        }
     }
 
     /// Answers those whose commands were applied.

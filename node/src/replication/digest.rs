@@ -22,13 +22,14 @@ pub struct Digest {
     link: Option<(LinkState, bool)>,
     stalled: bool,
     doubt: bool,
+    disk_full: bool,
 }
 
 /// Writes that wait for so long are news.
 const STALL_IS_NEWS: Micros = Micros::from_millis(150);
 
 impl Digest {
-    pub fn of(status: &Status) -> Self {
+    pub fn of(status: &Status, disk_full: bool) -> Self {
         let names = |keep: fn(&PeerStatus) -> bool| {
             status
                 .peers
@@ -53,6 +54,7 @@ impl Digest {
                 .as_ref()
                 .is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
             doubt: status.doubt.is_some(),
+            disk_full,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use standby_core::replica::{Input, Output, ReadTicket, Replica, RoleKind, SessionId, Status};
 use standby_core::{Epoch, Index, Message, NodeId, Position, View};
@@ -61,8 +62,9 @@ pub enum Command {
 /// News that are not for the core.
 #[derive(Debug)]
 pub enum Told {
-    /// The process was asked to end: the operator should know now.
-    Ending,
+    /// Something that the operator should know now: the process was asked to end, or for a switchover;
+    /// the disk became full, or has room again.
+    News,
     /// A snapshot was begun and its connection ended: the state is gone, and nobody knows what will
     /// take its place.
     SnapshotBroken,
@@ -127,6 +129,8 @@ pub struct DriverParts<O> {
     pub clock: Clock,
     /// Where the role is published.
     pub role: watch::Sender<RoleInfo>,
+    /// Where the view is published.
+    pub view: watch::Sender<Option<View>>,
     /// Whom to dial.
     pub follow: watch::Sender<Option<NodeId>>,
     /// Where everybody is.
@@ -318,7 +322,7 @@ impl<O: Send + 'static> Driver<O> {
 
     fn told(&mut self, told: Told) {
         match told {
-            Told::Ending => self.parts.changed.send_modify(|count| *count += 1),
+            Told::News => self.parts.changed.send_modify(|count| *count += 1),
             Told::SnapshotBroken => {
                 if self.parts.replica.takes_in_snapshot() {
                     end_process(&Fatal {
@@ -483,7 +487,8 @@ impl<O: Send + 'static> Driver<O> {
         self.digest_due = now.plus(Micros::from_millis(REPORT_PACE_MS));
         let status = replica.status(now);
         self.publish_role(&status);
-        let digest = Digest::of(&status);
+        let full = self.parts.shared.disk_full.load(Ordering::Relaxed);
+        let digest = Digest::of(&status, full);
         if self.digest.as_ref() != Some(&digest) {
             self.digest = Some(digest);
             self.parts.changed.send_modify(|count| *count += 1);
@@ -491,6 +496,13 @@ impl<O: Send + 'static> Driver<O> {
     }
 
     fn publish_role(&self, status: &Status) {
+        self.parts.view.send_if_modified(|old| {
+            let differs = *old != status.view;
+            if differs {
+                old.clone_from(&status.view);
+            }
+            differs
+        });
         let role = match status.role {
             RoleKind::Unassigned | RoleKind::Restarted => Role::Unassigned,
             RoleKind::Follower => Role::Follower,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use standby_core::{ClusterId, Index, NodeId, Position};
+use standby_core::{ClusterId, Epoch, Index, NodeId, Position, View};
 use standby_interface::{
     MemberInfo, Refusal, Replication, ReplicationFuture, Role, RoleInfo, StatusInfo,
 };
@@ -14,9 +14,10 @@ use standby_store::log::LogReader;
 use standby_store::volume::PeerAddress;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Clock, Command, Proposals, Shared};
+use super::{Clock, Command, Proposals, Shared, Told};
 use crate::limits::{
     PROPOSAL_TIMEOUT_MS, PROPOSALS_IN_FLIGHT_BYTES, PROPOSALS_IN_FLIGHT_MAX, READ_TIMEOUT_MS,
+    SWITCHOVER_ASKED_MS,
 };
 
 /// The handle that servers call.
@@ -35,6 +36,8 @@ pub struct NodeReplication<O> {
     pub clock: Clock,
     /// The role.
     pub role: watch::Receiver<RoleInfo>,
+    /// The view.
+    pub view: watch::Receiver<Option<View>>,
     /// Where everybody is.
     pub addresses: watch::Receiver<(Vec<PeerAddress>, String)>,
     /// For positions.
@@ -65,6 +68,30 @@ impl Drop for Waiting<'_> {
         self.shared
             .waiting_bytes
             .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A wish for a switchover, reported for as long as somebody waits for it.
+struct Wish<'a> {
+    shared: &'a Shared,
+    wish: (Epoch, String),
+}
+
+impl<'a> Wish<'a> {
+    fn make(shared: &'a Shared, epoch: Epoch, name: String) -> Self {
+        let wish = (epoch, name);
+        *shared.wants_switchover.lock() = Some(wish.clone());
+        Self { shared, wish }
+    }
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        let mut standing = self.shared.wants_switchover.lock();
+        // A later one may have taken its place.
+        if standing.as_ref() == Some(&self.wish) {
+            *standing = None;
+        }
     }
 }
 
@@ -122,19 +149,53 @@ impl<O: Send + 'static> NodeReplication<O> {
         })
     }
 
+    /// Has the operator told whom clients want for a primary, until it is so or for as long as a
+    /// command may take.
+    async fn ask_for_switchover(&self, name: String) -> Result<(), Refusal> {
+        let Some(view) = self.view.borrow().clone() else {
+            return Err(Refusal::NotPrimary);
+        };
+        if view.primary != self.node {
+            return Err(Refusal::NotPrimary);
+        }
+        if view.primary.name == name {
+            return Ok(());
+        }
+        if !view.synchronous.iter().any(|node| node.name == name) {
+            return Err(Refusal::NotSynchronous { name });
+        }
+        tracing::info!(to = name, "a client asks for a switchover");
+        let wish = Wish::make(&self.shared, view.epoch, name.clone());
+        self.send(Command::Told(Told::News))?;
+        let mut role = self.role.clone();
+        let moved = role.wait_for(|info| {
+            let primary = info.primary.as_ref();
+            primary.is_some_and(|node| *node != self.node)
+        });
+        let after_ms = SWITCHOVER_ASKED_MS;
+        let moved = tokio::time::timeout(Duration::from_millis(after_ms), moved).await;
+        drop(wish);
+        match moved {
+            Err(_) => Err(Refusal::Timeout { after_ms }),
+            Ok(Err(_)) => Err(Refusal::ShuttingDown),
+            Ok(Ok(info)) if info.primary.as_ref().is_some_and(|n| n.name == name) => Ok(()),
+            Ok(Ok(_)) => Err(Refusal::RoleLost),
+        }
+    }
+
     fn members(&self) -> Vec<MemberInfo> {
         let (peers, client_url) = self.addresses.borrow().clone();
         let primary = self.role.borrow().primary.clone();
+        let view = self.view.borrow().clone();
+        let named = view.iter().flat_map(|v| v.synchronous.union(&v.complete));
+        let named: Vec<_> = primary.iter().chain([&self.node]).chain(named).collect();
         let mut members: Vec<_> = peers
             .into_iter()
             .map(|peer| {
                 let leads = primary
                     .as_ref()
                     .is_some_and(|primary| primary.name == peer.name);
-                let known = primary
-                    .iter()
-                    .chain([&self.node])
-                    .find(|node| node.name == peer.name);
+                let known = named.iter().find(|node| node.name == peer.name);
                 MemberInfo {
                     volume: known.map(|node| node.volume.clone()),
                     primary: leads,
@@ -195,6 +256,10 @@ impl<O: Send + 'static> Replication<O> for NodeReplication<O> {
             drop(waiting);
             outcome
         })
+    }
+
+    fn move_primary(&self, name: String) -> ReplicationFuture<'_, ()> {
+        Box::pin(self.ask_for_switchover(name))
     }
 
     fn role(&self) -> watch::Receiver<RoleInfo> {

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Closed, Command, Fatal, Jobs, Shared, end_process};
+use super::{Closed, Command, Fatal, Jobs, Shared, Told, end_process};
+use crate::disk_watch::is_disk_full;
 use crate::limits::{DISK_CHECK_MS, DISK_ROOM_WAIT_MS, LOG_MARK_AFTER_MS};
 
 /// Something for the log.
@@ -130,13 +131,9 @@ impl LogThread {
         loop {
             match act(&mut self.log) {
                 Ok(()) => break,
-                Err(LogError::NoSpace { needed_bytes }) if waited_ms < DISK_ROOM_WAIT_MS => {
+                Err(error @ LogError::NoSpace { .. }) if waited_ms < DISK_ROOM_WAIT_MS => {
                     if waited_ms == 0 {
-                        tracing::error!(doing, needed_bytes, "the log waits for room on the disk");
-                        self.shared
-                            .log_waits_for_room
-                            .store(true, Ordering::Relaxed);
-                        self.shared.disk_full.store(true, Ordering::Relaxed);
+                        self.begin_waiting(doing, &error);
                         // What came before it needs no room.
                         self.sync();
                     }
@@ -146,6 +143,36 @@ impl LogThread {
                 Err(error) => fatal(doing, &error),
             }
         }
+        self.end_waiting(doing, waited_ms);
+    }
+
+    /// Writes the file with view and addresses. It is a new file each time, so one that did not fit
+    /// can be written again.
+    fn write_state(&mut self, doing: &'static str, stored: &StoredView) {
+        let mut waited_ms = 0;
+        while let Err(error) = self.volume.store_view(stored) {
+            if !is_disk_full(&error) || waited_ms >= DISK_ROOM_WAIT_MS {
+                fatal(doing, &error);
+            }
+            if waited_ms == 0 {
+                self.begin_waiting(doing, &error);
+            }
+            std::thread::sleep(Duration::from_millis(DISK_CHECK_MS));
+            waited_ms += DISK_CHECK_MS;
+        }
+        self.end_waiting(doing, waited_ms);
+    }
+
+    fn begin_waiting(&self, doing: &'static str, error: &dyn std::error::Error) {
+        tracing::error!(doing, %error, "the log's thread waits for room on the disk");
+        let shared = &self.shared;
+        shared.log_waits_for_room.store(true, Ordering::Relaxed);
+        shared.disk_full.store(true, Ordering::Relaxed);
+        // The driver is gone only when the process ends.
+        let _ = self.driver.send(Command::Told(Told::News));
+    }
+
+    fn end_waiting(&self, doing: &'static str, waited_ms: u64) {
         if waited_ms > 0 {
             tracing::info!(doing, waited_ms, "the log has room again");
             self.shared
@@ -178,10 +205,10 @@ impl LogThread {
             LogJob::StoreAddresses { peers, client_url } => {
                 // The view is the one on disk, never one that the asker knew: a later one may have been
                 // stored since it asked (V2).
-                if let Some(stored) = &mut self.stored {
+                if let Some(mut stored) = self.stored.take() {
                     (stored.peers, stored.client_url) = (peers, client_url);
-                    let done = self.volume.store_view(stored);
-                    done.unwrap_or_else(|error| fatal("storing addresses", &error));
+                    self.write_state("storing addresses", &stored);
+                    self.stored = Some(stored);
                 }
             }
             LogJob::Release {
@@ -207,8 +234,7 @@ impl LogThread {
             before < Some(epoch),
             "a stored view never gives way to an earlier one (V2): {before:?}, then {epoch}"
         );
-        let done = self.volume.store_view(&stored);
-        done.unwrap_or_else(|error| fatal("storing the view", &error));
+        self.write_state("storing the view", &stored);
         self.stored = Some(stored);
         self.tell(Input::ViewStored(epoch));
     }

@@ -162,7 +162,10 @@ fn entries_without_room_wait_for_it_and_the_node_says_so() {
         thread
     });
     assert_eq!(durable(&mut told), Index(1));
-    // What was appended before is told once more when the waiting begins.
+    // The operator is to know. What was appended before is told once more when the waiting begins.
+    let news = told.next_within(Duration::from_mins(1));
+    let news = news.expect("the thread runs");
+    assert!(matches!(news, Some(Command::Told(Told::News))));
     assert_eq!(durable(&mut told), Index(1));
     assert!(shared.log_waits_for_room.load(Ordering::Relaxed));
     assert!(shared.disk_full.load(Ordering::Relaxed));

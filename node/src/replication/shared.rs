@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use standby_core::{Index, Micros};
+use parking_lot::Mutex;
+use standby_core::{Epoch, Index, Micros};
 use tokio::sync::{Notify, watch};
 
 /// What the driver and the applying thread publish.
@@ -27,6 +28,8 @@ pub struct Shared {
     pub disk_total: AtomicU64,
     /// Asked to end; a primary waits to be relieved.
     pub wants_handover: AtomicBool,
+    /// The node that clients ask to be made primary, and the epoch in which they asked.
+    pub wants_switchover: Mutex<Option<(Epoch, String)>>,
     /// Entries on their way to the disk.
     pub backlog: LogBacklog,
     /// Pieces of a snapshot on their way to the state machine.
@@ -50,6 +53,7 @@ impl Shared {
             disk_free: AtomicU64::new(u64::MAX),
             disk_total: AtomicU64::new(u64::MAX),
             wants_handover: AtomicBool::new(false),
+            wants_switchover: Mutex::new(None),
             backlog: LogBacklog::default(),
             restore_backlog: LogBacklog::default(),
             applying: Stopwatch::default(),

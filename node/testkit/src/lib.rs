@@ -39,6 +39,16 @@ impl LoopbackCluster {
     /// Starts `count` nodes of `binary` with their volumes under `parent` (or the system's place for
     /// temporary files), and makes the first one primary with the second as synchronous standby.
     pub async fn start(binary: &Path, count: usize, parent: Option<&Path>) -> anyhow::Result<Self> {
+        Self::start_with(binary, count, parent, &[]).await
+    }
+
+    /// As [`LoopbackCluster::start`], with more flags for every node.
+    pub async fn start_with(
+        binary: &Path,
+        count: usize,
+        parent: Option<&Path>,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let dir = match parent {
             Some(parent) => tempfile::tempdir_in(parent)?,
             None => tempfile::tempdir()?,
@@ -57,7 +67,7 @@ impl LoopbackCluster {
                 cluster.dir.path(),
                 &cluster.cluster_id,
             )?;
-            cluster.nodes.push(node);
+            cluster.nodes.push(node.with_flags(flags));
             cluster.sessions.push(None);
             cluster.start_node(at).await?;
         }
@@ -123,6 +133,23 @@ impl LoopbackCluster {
     #[must_use]
     pub fn node(&self, at: usize) -> &NodeProcess {
         &self.nodes[at]
+    }
+
+    /// Starts a node's process and does not wait for its ports.
+    pub fn launch(&mut self, at: usize) -> anyhow::Result<()> {
+        self.sessions[at] = None;
+        self.nodes[at].start(&self.binary)
+    }
+
+    /// Speaks to a process that was launched.
+    pub async fn meet(&mut self, at: usize) -> anyhow::Result<()> {
+        self.sessions[at] = Some(self.connect(at).await?);
+        self.push(&[]).await
+    }
+
+    /// Whether a node's process still runs.
+    pub fn runs(&mut self, at: usize) -> anyhow::Result<bool> {
+        self.nodes[at].runs()
     }
 
     /// Where clients reach a node, as a URL.

@@ -15,6 +15,7 @@ pub struct NodeProcess {
     log_file: PathBuf,
     cluster_id: ClusterId,
     ports: [u16; 3],
+    flags: Vec<String>,
     child: Option<Child>,
 }
 
@@ -35,8 +36,16 @@ impl NodeProcess {
             log_file: dir.join(format!("{name}.log")),
             cluster_id: cluster_id.clone(),
             ports,
+            flags: Vec::new(),
             child: None,
         })
+    }
+
+    /// Starts with these flags too.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self
     }
 
     /// The node's name.
@@ -90,6 +99,7 @@ impl NodeProcess {
             .args(["--peer-listen", &self.peer_address()])
             .args(["--control-listen", &self.control_address()])
             .args(["--probe-listen", "127.0.0.1:0"])
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -116,6 +126,12 @@ impl NodeProcess {
             .status()?;
         anyhow::ensure!(status.success(), "kill -{name} {pid} failed");
         Ok(())
+    }
+
+    /// Whether the process still runs.
+    pub fn runs(&mut self) -> anyhow::Result<bool> {
+        let child = self.child.as_mut().context("the process was not started")?;
+        Ok(child.try_wait()?.is_none())
     }
 
     /// Waits for the process to end by itself.

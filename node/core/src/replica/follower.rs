@@ -391,7 +391,9 @@ impl Replica {
 
     pub(super) fn follower_time(&mut self) {
         let (now, timing) = (self.now, self.timing);
-        let session = self.connected;
+        // While the state takes in a snapshot nothing more may be read, and that is this node's doing:
+        // giving the connection up would begin it all again.
+        let session = self.connected.filter(|_| !self.restoring);
         let Role::Follower(follower) = &mut self.role else {
             return;
         };

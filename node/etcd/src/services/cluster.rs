@@ -1,10 +1,9 @@
 //! The Cluster service: who is there. Membership belongs to the operator; nothing is changed here.
 
-use standby_core::NodeId;
 use standby_interface::{MemberInfo, Replication};
 use tonic::{Request, Response, Status};
 
-use super::node::{Node, hash, not_offered};
+use super::node::{Node, not_offered};
 use crate::pb::etcdserverpb::cluster_server::Cluster;
 use crate::pb::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
@@ -36,20 +35,14 @@ impl<R: Replication<Outcome>> ClusterService<R> {
 /// The primary is the one full member, with the address that follows the primary, so that clients
 /// which take their endpoints from this list stay with it. All others are learners.
 fn member<R: Replication<Outcome>>(node: &Node<R>, info: MemberInfo) -> Member {
+    let id = node.member_id_in_list(&info);
     let MemberInfo {
         name,
-        volume,
+        volume: _,
         primary,
         peer_url,
         client_url,
     } = info;
-    let id = match volume {
-        Some(volume) => node.member_id_of(&NodeId {
-            name: name.clone(),
-            volume,
-        }),
-        None => hash(&[name.as_bytes()]),
-    };
     let urls = |url: String| {
         if url.is_empty() {
             Vec::new()

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use standby_interface::{Replication, Role};
+use standby_interface::{Refusal, Replication, Role};
 use tonic::{Request, Response, Status};
 
 use super::node::{Node, not_offered};
@@ -135,12 +135,24 @@ impl<R: Replication<Outcome>> Maintenance for MaintenanceService<R> {
 
     async fn move_leader(
         &self,
-        _: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        Err(not_offered(
-            "MoveLeader",
-            "ask the operator for a switchover on the StandbyCluster",
-        ))
+        if self.node.check_primary().is_err() {
+            return Err(EtcdError::NotLeader.into());
+        }
+        let target = request.into_inner().target_id;
+        let members = self.node.replication().status().members;
+        let target = members
+            .into_iter()
+            .find(|info| self.node.member_id_in_list(info) == target)
+            .ok_or(EtcdError::BadLeaderTransferee)?;
+        let moved = self.node.replication().move_primary(target.name).await;
+        moved.map_err(|refusal| match refusal {
+            Refusal::Timeout { .. } => EtcdError::TimeoutLeaderTransfer,
+            Refusal::NotPrimary => EtcdError::NotLeader,
+            other => other.into(),
+        })?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use standby_core::{ClusterId, Epoch, Micros, NodeId};
-use standby_interface::{Refusal, Replication, Role, RoleInfo};
+use standby_interface::{MemberInfo, Refusal, Replication, Role, RoleInfo};
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -167,6 +167,17 @@ impl<R: Replication<Outcome>> Node<R> {
     /// The number clients know `node` by.
     pub fn member_id_of(&self, node: &NodeId) -> u64 {
         in_history(member_id(node), self.shared.view.history())
+    }
+
+    /// The number of a member as it is listed. One whose volume is not known is known by its name.
+    pub fn member_id_in_list(&self, info: &MemberInfo) -> u64 {
+        match &info.volume {
+            Some(volume) => self.member_id_of(&NodeId {
+                name: info.name.clone(),
+                volume: volume.clone(),
+            }),
+            None => hash(&[info.name.as_bytes()]),
+        }
     }
 
     /// The space quota in bytes, if there is one.

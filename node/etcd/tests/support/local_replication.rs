@@ -109,6 +109,11 @@ impl<O: Send + 'static> Replication<O> for LocalReplication<O> {
         }))
     }
 
+    fn move_primary(&self, name: String) -> ReplicationFuture<'_, ()> {
+        let refused = Refusal::NotSynchronous { name };
+        Box::pin(std::future::ready(Err(refused)))
+    }
+
     fn role(&self) -> watch::Receiver<RoleInfo> {
         self.role.subscribe()
     }

@@ -207,3 +207,15 @@ fn a_snapshot_that_was_not_announced_is_not_taken_in() {
     let mut primary = serving_primary();
     assert!(!primary.replica.begin_snapshot(SessionId(1)));
 }
+
+#[test]
+fn a_connection_over_which_a_snapshot_is_taken_in_is_not_given_up_for_silence() {
+    // While the state takes in what came, nothing more is read, heartbeats neither.
+    let mut node = found("c").settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    let said = node.step(Input::Connected(SessionId(9)));
+    let (epoch, attempt) = (Epoch(2), attempt_of(&said));
+    node.hears(9, Message::SnapshotFollows { epoch, attempt });
+    assert!(node.replica.begin_snapshot(SessionId(9)));
+    assert_eq!(node.after(5_000), []);
+}

@@ -32,8 +32,8 @@ use crate::pb::etcdserverpb::maintenance_server::Maintenance;
 use crate::pb::etcdserverpb::request_op::Request as Op;
 use crate::pb::etcdserverpb::{
     CompactionRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseLeasesRequest,
-    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, PutRequest, RangeRequest,
-    StatusRequest, TxnRequest,
+    LeaseTimeToLiveRequest, MemberAddRequest, MemberListRequest, MoveLeaderRequest, PutRequest,
+    RangeRequest, StatusRequest, TxnRequest,
 };
 use crate::state::Outcome;
 use crate::state::tests::{Machine, bytes, delete, op, put, range};
@@ -53,6 +53,8 @@ struct Local {
     role: watch::Sender<RoleInfo>,
     refusal: Mutex<Option<Refusal>>,
     barriers: AtomicU64,
+    /// Whom it was asked to make primary.
+    moves: Mutex<Vec<String>>,
 }
 
 fn node_id() -> NodeId {
@@ -86,6 +88,11 @@ impl Replication<Outcome> for Local {
 
     fn read_barrier(&self) -> ReplicationFuture<'_, ()> {
         self.barriers.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move { self.check() })
+    }
+
+    fn move_primary(&self, name: String) -> ReplicationFuture<'_, ()> {
+        self.moves.lock().push(name);
         Box::pin(async move { self.check() })
     }
 
@@ -134,6 +141,7 @@ impl Bed {
             role: watch::Sender::new(role),
             refusal: Mutex::new(None),
             barriers: AtomicU64::new(0),
+            moves: Mutex::default(),
         });
         let clock = Arc::new(ManualClock::default());
         let node = Node::new(NodeParts {

@@ -189,3 +189,32 @@ async fn after_a_loss_cluster_and_members_have_other_ids() {
     let members = service.member_list(list).await.unwrap().into_inner();
     assert_eq!(members.members[0].id, after.member_id);
 }
+
+#[tokio::test]
+async fn a_leader_is_moved_to_a_member_by_its_id() {
+    let bed = Bed::new();
+    let service = MaintenanceService::new(bed.node.clone());
+    let ask = async |target_id| {
+        let moved = service
+            .move_leader(Request::new(MoveLeaderRequest { target_id }))
+            .await;
+        moved
+            .map(drop)
+            .map_err(|status| (status.code(), status.message().to_owned()))
+    };
+    let bad = "etcdserver: bad leader transferee".to_owned();
+    assert_eq!(ask(77).await, Err((Code::FailedPrecondition, bad.clone())));
+    let other = member_id(&NodeId::new("db-2", "00ee"));
+    assert!(ask(other).await.is_ok());
+    assert_eq!(*bed.local.moves.lock(), ["db-2"]);
+    bed.refuse(Refusal::NotSynchronous {
+        name: "db-2".into(),
+    });
+    assert_eq!(ask(other).await, Err((Code::FailedPrecondition, bad)));
+    bed.refuse(Refusal::Timeout { after_ms: 1 });
+    let late = "etcdserver: request timed out, leader transfer took too long";
+    assert_eq!(ask(other).await, Err((Code::Unknown, late.to_owned())));
+    bed.become_role(Role::Follower);
+    let not = "etcdserver: not leader".to_owned();
+    assert_eq!(ask(other).await, Err((Code::FailedPrecondition, not)));
+}
