@@ -232,6 +232,16 @@ pub fn build_all(progress: &Progress) -> Result<Programs> {
     Ok(programs)
 }
 
+/// Builds what the cache does not have of the parts in those folders.
+pub fn build_some(folders: &[&str], progress: &Progress) -> Result<Programs> {
+    let go = go_version()?;
+    let mut programs = Programs::default();
+    for part in PARTS.iter().filter(|part| folders.contains(&part.folder)) {
+        programs.folders.push(part.build(&go, "", progress)?);
+    }
+    Ok(programs)
+}
+
 /// Builds etcd's load generator if the cache does not have it, and etcd.
 pub fn build_benchmark(progress: &Progress) -> Result<Programs> {
     let go = go_version()?;

@@ -28,7 +28,7 @@ enum Task {
     Demo(Rest),
     /// Build the images, and load them if the local Kubernetes is up.
     Images(Rest),
-    /// Measure: failover, detection, etcd, log or footprint.
+    /// Measure: failover, detection, etcd, log, footprint or operator.
     Bench(Rest),
     /// Random faults on the local Kubernetes for some minutes, with every history judged.
     Soak(Rest),

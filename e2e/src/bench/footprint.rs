@@ -10,6 +10,7 @@ use kube::api::{Api, ListParams};
 use serde::Serialize;
 use tokio::time::sleep;
 
+use super::processes::{Taken, Watched};
 use super::save;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -20,10 +21,7 @@ use crate::progress::Progress;
 
 /// How long processor time is counted.
 const IDLE: Duration = Duration::from_secs(20);
-/// The kernel counts processor time in hundredths of a second.
-const TICKS_PER_SECOND: f64 = 100.0;
 const BYTES_PER_MB: f64 = 1e6;
-const KIB_PER_MIB: f64 = 1024.0;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,8 +41,8 @@ struct Size {
 #[serde(rename_all = "camelCase")]
 struct Process {
     pod: String,
-    resident_mib: f64,
-    processor_percent: f64,
+    #[serde(flatten)]
+    taken: Taken,
 }
 
 /// Measures an idle cluster of three nodes under two operators.
@@ -70,7 +68,7 @@ pub async fn run(number: u8, json: Option<&Path>) -> Result<()> {
     for one in &figures.processes {
         progress.say(&format!(
             "{:<32} {:>6.1} MiB  {:>5.2} % of a processor",
-            one.pod, one.resident_mib, one.processor_percent
+            one.pod, one.taken.resident_mib, one.taken.processor_percent
         ));
     }
     save(&figures, json)
@@ -102,7 +100,7 @@ async fn measure(cluster: &Cluster, namespace: &str, progress: &Progress) -> Res
                 .or(first.map(|one| one.name.as_str()))
                 .unwrap_or_default();
             for process in container_processes(cluster, &pod, container)? {
-                found.push((pod.name_any(), process, ticks(process)?));
+                found.push((pod.name_any(), Watched::begin(process)?));
             }
         }
     }
@@ -111,42 +109,9 @@ async fn measure(cluster: &Cluster, namespace: &str, progress: &Progress) -> Res
     step.done();
     found
         .into_iter()
-        .map(|(pod, process, before)| {
-            let spent = f64::from(ticks(process)? - before) / TICKS_PER_SECOND;
-            let processor_percent = 100.0 * spent / IDLE.as_secs_f64();
-            Ok(Process {
-                pod,
-                resident_mib: resident_mib(process)?,
-                processor_percent,
-            })
+        .map(|(pod, watched)| {
+            let taken = watched.end(IDLE.as_secs_f64())?;
+            Ok(Process { pod, taken })
         })
         .collect()
-}
-
-/// Processor time so far, in the kernel's ticks.
-fn ticks(process: i32) -> Result<u32> {
-    let path = format!("/proc/{process}/stat");
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    // The second field is a name in parentheses and may hold anything; user and system time are the
-    // 14th and 15th.
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let field = |at: usize| {
-        after
-            .split_whitespace()
-            .nth(at)
-            .and_then(|text| text.parse().ok())
-    };
-    let times: Option<(u32, u32)> = field(11).zip(field(12));
-    times
-        .map(|(user, system)| user + system)
-        .ok_or_else(|| Error::Wrong(format!("{path} cannot be read")))
-}
-
-fn resident_mib(process: i32) -> Result<f64> {
-    let path = format!("/proc/{process}/status");
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
-    kib.map(|kib| f64::from(kib) / KIB_PER_MIB)
-        .ok_or_else(|| Error::Wrong(format!("{path} names no memory")))
 }

@@ -7,6 +7,8 @@ pub mod failover;
 pub mod figure;
 pub mod footprint;
 pub mod log;
+pub mod operator;
+pub mod processes;
 
 use std::path::Path;
 

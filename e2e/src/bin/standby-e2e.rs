@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -98,6 +99,20 @@ enum Bench {
         #[arg(long, value_name = "FILE")]
         figure: Option<PathBuf>,
     },
+    /// One operator with many simulated clusters: memory, processor time and requests, at rest and while
+    /// many of them fail over at once.
+    Operator {
+        /// How many clusters of three nodes.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_300))]
+        clusters: u16,
+        /// How many of them lose their primary at once.
+        #[arg(long, default_value_t = 50)]
+        failovers: u16,
+        /// For how many seconds it is watched at rest: at least as long as the operator's slowest regular
+        /// work takes to come round.
+        #[arg(long, default_value_t = 330)]
+        rest: u64,
+    },
 }
 
 #[tokio::main]
@@ -181,6 +196,18 @@ async fn measure(number: u8, what: Bench, json: Option<&Path>) -> Result<()> {
             bench::detection::run(&options).await?;
         }
         Bench::Footprint => bench::footprint::run(number, json).await?,
+        Bench::Operator {
+            clusters,
+            failovers,
+            rest,
+        } => {
+            let options = bench::operator::Options {
+                clusters: usize::from(clusters),
+                failovers: usize::from(failovers.min(clusters)),
+                rest: Duration::from_secs(rest),
+            };
+            bench::operator::run(&options, json).await?;
+        }
     }
     Ok(())
 }

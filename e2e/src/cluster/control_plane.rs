@@ -80,6 +80,11 @@ impl Program {
 
     /// Starts it unless it lives already.
     pub fn start(self, layout: Layout, programs: &Programs) -> Result<()> {
+        self.start_with(layout, programs, &[])
+    }
+
+    /// Starts it with further flags unless it lives already.
+    pub fn start_with(self, layout: Layout, programs: &Programs, more: &[String]) -> Result<()> {
         if self.process(layout).is_some() {
             return Ok(());
         }
@@ -87,7 +92,8 @@ impl Program {
             log: self.log(layout),
             cgroup: layout.control_cgroup(),
         };
-        let process = detached.start(&programs.path(self.name()), &self.arguments(layout))?;
+        let arguments = [&self.arguments(layout)[..], more].concat();
+        let process = detached.start(&programs.path(self.name()), &arguments)?;
         let file = self.pid_file(layout);
         std::fs::write(&file, process.to_string()).map_err(Error::file("write", &file))
     }

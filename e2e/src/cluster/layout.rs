@@ -9,6 +9,9 @@ pub const HOSTS: [HostName; 3] = [HostName('a'), HostName('b'), HostName('c')];
 /// The highest cluster number: its addresses are `10.(100+C).0.0/16`.
 pub const HIGHEST_NUMBER: u8 = 99;
 
+/// As many addresses as a /20 has.
+const SIMULATED_PODS_MAX: u16 = 4_096;
+
 /// The name of a worker host, which is also the name of its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(pub char);
@@ -135,6 +138,25 @@ impl Layout {
         format!("{}.{}.0/24", self.base(), host.index())
     }
 
+    /// The addresses of simulated pods, on a control plane without hosts.
+    pub fn simulated_subnet(self) -> String {
+        format!("{}.16.0/20", self.base())
+    }
+
+    /// The address of the simulated pod with that number, from 0; none when all are taken.
+    pub fn simulated_address(self, number: usize) -> Option<std::net::Ipv4Addr> {
+        let low = u16::try_from(number)
+            .ok()
+            .filter(|low| *low < SIMULATED_PODS_MAX)?;
+        let [high, low] = low.to_be_bytes();
+        Some(std::net::Ipv4Addr::new(
+            10,
+            100 + self.number,
+            16 + high,
+            low,
+        ))
+    }
+
     /// The addresses of Services.
     pub fn service_subnet(self) -> String {
         format!("{}.128.0/20", self.base())
@@ -182,6 +204,15 @@ mod tests {
         assert_eq!(second.whole_subnet(), "10.199.0.0/16");
         assert_eq!(first.pod_subnet(HOSTS[2]), "10.100.3.0/24");
         assert_eq!(first.host_address(HOSTS[0]), "10.100.0.11");
+    }
+
+    #[test]
+    fn simulated_pods_have_addresses_of_their_own_until_none_is_left() {
+        let layout = Layout::new(98);
+        let address = |number| layout.simulated_address(number).map(|it| it.to_string());
+        assert_eq!(address(0).as_deref(), Some("10.198.16.0"));
+        assert_eq!(address(4_095).as_deref(), Some("10.198.31.255"));
+        assert_eq!(address(4_096), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A local Kubernetes with one control plane and three worker hosts in three zones, made of
 //! namespaces, cgroups and processes of this machine.
 
+pub mod alone;
 pub mod cgroup;
 pub mod control_plane;
 pub mod host;

@@ -51,6 +51,23 @@ pub async fn make(layout: Layout) -> Result<()> {
     Ok(())
 }
 
+/// Only the address of the control plane, and the addresses of simulated pods: all of them lead back to
+/// this machine, and all vanish with one link.
+pub async fn make_alone(layout: Layout) -> Result<()> {
+    let root = layout.root_link();
+    line(&format!("ip link add {root} type bridge")).await?;
+    line(&format!(
+        "ip addr add {}/24 dev {root}",
+        layout.control_address()
+    ))
+    .await?;
+    line(&format!("ip link set {root} up")).await?;
+    let pods = layout.simulated_subnet();
+    line(&format!("ip route add local {pods} dev {root}"))
+        .await
+        .map(drop)
+}
+
 async fn make_host(layout: Layout, host: HostName) -> Result<()> {
     let (name, switch, port) = (layout.node_name(host), layout.switch(), layout.port(host));
     line(&format!("ip netns add {name}")).await?;
