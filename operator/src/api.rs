@@ -1,4 +1,6 @@
-//! Calls of the Kubernetes API: each with a timeout, each error with what was tried.
+//! Calls of the Kubernetes API: each with a timeout, each error with what was tried, and never more at once
+//! than the API server answers promptly. What many clusters want at the same time waits here, in line,
+//! rather than there: an API server that is swamped answers nobody in time, not even the election.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -8,6 +10,8 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use tokio::sync::Semaphore;
 
 use crate::limits::{self, ms};
 
@@ -59,13 +63,52 @@ impl ApiError {
     }
 }
 
-/// Runs a call under a limit.
-pub async fn within<T>(
+/// How a call is treated: how long it may take, and how many of its kind may be under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
     limit_ms: u64,
+    places: Option<&'static Semaphore>,
+}
+
+static USUAL_PLACES: Semaphore = Semaphore::const_new(limits::API_USUAL_CALLS_MAX);
+static HOT_PLACES: Semaphore = Semaphore::const_new(limits::API_HOT_CALLS_MAX);
+
+/// The usual.
+pub const USUAL: Lane = Lane {
+    limit_ms: limits::API_CALL_MS,
+    places: Some(&USUAL_PLACES),
+};
+/// The hot path of a failover.
+pub const HOT: Lane = Lane {
+    limit_ms: limits::API_HOT_CALL_MS,
+    places: Some(&HOT_PLACES),
+};
+/// The election: never waits for others.
+pub const ELECTION: Lane = Lane {
+    limit_ms: limits::LEASE_CALL_MS,
+    places: None,
+};
+
+/// Runs a call under a limit, once it is its turn.
+pub async fn within<T>(
+    lane: Lane,
     what: impl Into<String>,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ApiError> {
-    let after = ms(limit_ms);
+    let queued = ms(limits::API_LINE_MS);
+    let _turn = match lane.places {
+        None => None,
+        Some(places) => match tokio::time::timeout(queued, places.acquire()).await {
+            Ok(turn) => Some(turn.expect("these are never closed")),
+            Err(_) => {
+                return Err(ApiError::Timeout {
+                    what: what.into(),
+                    after: queued,
+                });
+            }
+        },
+    };
+    let after = ms(lane.limit_ms);
     match tokio::time::timeout(after, call).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(ApiError::Kube {
@@ -80,7 +123,7 @@ pub async fn within<T>(
 }
 
 /// Applies a whole object by server-side apply: what it says is what the operator wants.
-pub async fn apply<K>(client: &Client, object: &K, limit_ms: u64) -> Result<K, ApiError>
+pub async fn apply<K>(client: &Client, object: &K, lane: Lane) -> Result<K, ApiError>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
         + Serialize
@@ -93,15 +136,5 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::apply(MANAGER).force();
     let what = format!("apply {} {name}", K::kind(&()));
-    within(
-        limit_ms,
-        what,
-        api.patch(&name, &params, &Patch::Apply(object)),
-    )
-    .await
+    within(lane, what, api.patch(&name, &params, &Patch::Apply(object))).await
 }
-
-/// The usual limit.
-pub const USUAL: u64 = limits::API_CALL_MS;
-/// The limit on the hot path.
-pub const HOT: u64 = limits::API_HOT_CALL_MS;

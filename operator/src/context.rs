@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use parking_lot::Mutex;
 use standby_operator_core::validate::Settings;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
@@ -71,6 +72,9 @@ pub struct Context {
     pub recorder: Recorder,
     /// Bounds the Events in flight.
     pub events: Arc<Semaphore>,
+    /// Where the streams to the nodes run: a thread of their own, so that no amount of other work makes a
+    /// living node look silent.
+    pub heartbeats: Handle,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// What keeps this replica from being ready.

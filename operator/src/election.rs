@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::{ApiError, within};
+use crate::api::{ApiError, ELECTION, within};
 use crate::clock::Clock;
-use crate::limits::{LEASE_CALL_MS, ms};
+use crate::limits::ms;
 
 /// What this replica stands for election with.
 pub struct Candidate {
@@ -105,12 +105,7 @@ impl Candidate {
         election: &mut Election,
         lease: &mut Option<Lease>,
     ) -> Result<(), ApiError> {
-        let found = within(
-            LEASE_CALL_MS,
-            "read the lease",
-            self.leases.get_opt(&self.name),
-        )
-        .await?;
+        let found = within(ELECTION, "read the lease", self.leases.get_opt(&self.name)).await?;
         if let Some(found) = &found {
             let holder = found
                 .spec
@@ -135,10 +130,10 @@ impl Candidate {
         let sent = self.clock.now();
         let written = if lease.is_some() {
             let call = self.leases.replace(&self.name, &params, &wanted);
-            within(LEASE_CALL_MS, "write the lease", call).await?
+            within(ELECTION, "write the lease", call).await?
         } else {
             let call = self.leases.create(&params, &wanted);
-            within(LEASE_CALL_MS, "make the lease", call).await?
+            within(ELECTION, "make the lease", call).await?
         };
         let version = written
             .metadata
@@ -155,7 +150,7 @@ impl Candidate {
         let Some(lease) = lease else { return };
         let (empty, params) = (self.lease(Some(&lease), ""), PostParams::default());
         let call = self.leases.replace(&self.name, &params, &empty);
-        match within(LEASE_CALL_MS, "release the lease", call).await {
+        match within(ELECTION, "release the lease", call).await {
             Ok(_) => info!("released the leadership"),
             Err(error) => warn!(%error, "could not release the leadership"),
         }

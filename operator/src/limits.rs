@@ -8,6 +8,13 @@ pub const API_CALL_MS: u64 = 5_000;
 pub const API_HOT_CALL_MS: u64 = 2_000;
 /// One read or write of the election's lease, in milliseconds: below the renew deadline.
 pub const LEASE_CALL_MS: u64 = 900;
+/// The most calls under way, of those that are not on the hot path. A small API server answers a
+/// hundred times as many a second, each in time.
+pub const API_USUAL_CALLS_MAX: usize = 16;
+/// The most calls under way on the hot path: apart from the others, so that no failover waits for them.
+pub const API_HOT_CALLS_MAX: usize = 32;
+/// The longest wait of a call for its turn, in milliseconds.
+pub const API_LINE_MS: u64 = 30_000;
 /// Connecting to the API server, in milliseconds. On a host that has just started the first packets go
 /// nowhere; kube's 30 s would keep this operator from standing for election for as long.
 pub const API_CONNECT_MS: u64 = 1_500;
@@ -34,16 +41,25 @@ pub const RETRY_MAX_MS: u64 = 10_000;
 /// The longest pause after failures on the hot path of a failover, in milliseconds: once the API
 /// server is back, no cluster waits longer.
 pub const HOT_RETRY_MAX_MS: u64 = 1_000;
-/// Objects that are not watched are applied anew this often, in milliseconds.
-pub const APPLY_EVERY_MS: u64 = 300_000;
+/// Objects that are not watched are applied anew this often, in milliseconds, give or take a quarter, so
+/// that the clusters of a new leader drift apart.
+pub const APPLY_EVERY_MS: u64 = 600_000;
+/// With many clusters less often: each has so many milliseconds, because a dozen requests for each of a
+/// thousand clusters are a load that never ends.
+pub const APPLY_PACE_MS: u64 = 2_000;
 /// A status that differs in nothing but indexes is written this often, in milliseconds.
 pub const STATUS_EVERY_MS: u64 = 10_000;
+/// How long the caches may be behind what was just carried out, in milliseconds: within it, an action is
+/// not repeated.
+pub const CACHES_BEHIND_MS: u64 = 1_000;
 /// Events being sent at once; more are logged only.
 pub const EVENTS_IN_FLIGHT_MAX: usize = 32;
 /// The longest text of an Event, in bytes: the API's limit is 1024.
 pub const EVENT_NOTE_BYTES_MAX: usize = 1_000;
 /// Notices remembered per cluster, so that each is told once.
 pub const NOTICES_REMEMBERED_MAX: usize = 256;
+/// The most threads for everything but heartbeats: the work is small, and each thread keeps memory.
+pub const WORKERS_MAX: usize = 4;
 /// How long ending tasks are waited for when the process ends, in milliseconds.
 pub const SHUTDOWN_MS: u64 = 3_000;
 /// A number of milliseconds as a span.

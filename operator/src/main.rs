@@ -7,6 +7,7 @@ mod context;
 mod convert;
 mod election;
 mod flags;
+mod heartbeats;
 mod http;
 mod limits;
 mod metrics;
@@ -18,6 +19,7 @@ mod supervisor;
 mod testkit;
 mod tls;
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -25,6 +27,7 @@ use clap::Parser;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Config};
 use standby_operator_core::validate::Settings;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +39,7 @@ use crate::context::{Context, Wakers};
 use crate::election::{Candidate, Ended};
 use crate::flags::{Flags, LogFormat};
 use crate::http::Readiness;
-use crate::limits::{API_CONNECT_MS, EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, ms};
+use crate::limits::{API_CONNECT_MS, EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, WORKERS_MAX, ms};
 use crate::metrics::Metrics;
 use crate::stores::Stores;
 
@@ -47,10 +50,13 @@ fn main() -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
+    let heartbeats = heartbeats::start().context("no thread for heartbeats")?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(WORKERS_MAX))
         .enable_all()
         .build()?;
-    let result = runtime.block_on(run(flags));
+    let result = runtime.block_on(run(flags, heartbeats));
     runtime.shutdown_timeout(ms(SHUTDOWN_MS));
     result
 }
@@ -75,14 +81,16 @@ fn log(flags: &Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(flags: Flags) -> anyhow::Result<()> {
+async fn run(flags: Flags, heartbeats: Handle) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
     let mut config = Config::infer()
         .await
         .context("no way to the API server: neither a service account nor a kubeconfig")?;
     config.connect_timeout = Some(ms(API_CONNECT_MS));
-    let client = Client::try_from(config).context("the API server cannot be spoken to")?;
+    let client = Client::try_from(config.clone()).context("the API server cannot be spoken to")?;
+    // A connection of its own: renewing the lease must not wait behind what clusters want.
+    let election = Client::try_from(config).context("the API server cannot be spoken to")?;
     let (metrics, readiness) = (Arc::new(Metrics::new()?), Arc::new(Readiness::default()));
     readiness.wait(stores::TOPIC, "nothing has been listed yet");
     let serving = tokio::spawn(http::serve(
@@ -95,15 +103,16 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     let stores = Stores::start(&client, &flags.namespaces(), &stop);
     let context = Arc::new(context(
         &flags,
-        client.clone(),
+        client,
         clock,
         stores,
+        heartbeats.clone(),
         metrics,
         readiness,
     ));
     let (leading, is_leading) = watch::channel(false);
     let candidate = Candidate {
-        leases: Api::namespaced(client, &flags.lease_namespace),
+        leases: Api::namespaced(election, &flags.lease_namespace),
         name: flags.lease_name.clone(),
         identity: flags.identity.clone(),
         times: flags.lease_times(),
@@ -112,7 +121,8 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
     // Work ends before the lease is released: the next leader must not meet us.
     let (work, release) = (stop.child_token(), CancellationToken::new());
     let filled = CancellationToken::new();
-    let mut election = tokio::spawn(stand(candidate, leading, filled.clone(), release.clone()));
+    let standing = stand(candidate, leading, filled.clone(), release.clone());
+    let mut election = heartbeats.spawn(standing);
     let mut working = tokio::spawn(lead(context, filled, is_leading, work));
     tokio::select! {
         ended = &mut election => {
@@ -142,6 +152,7 @@ fn context(
     client: Client,
     clock: Clock,
     stores: Stores,
+    heartbeats: Handle,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
 ) -> Context {
@@ -160,6 +171,7 @@ fn context(
         wakers: Wakers::default(),
         recorder: Recorder::new(client.clone(), reporter),
         events: Arc::new(Semaphore::new(EVENTS_IN_FLIGHT_MAX)),
+        heartbeats,
         metrics,
         readiness,
         client,

@@ -158,4 +158,33 @@ mod tests {
         metrics.forget(&key);
         assert!(!metrics.text().expect("text").contains(line));
     }
+
+    /// Names in backticks that begin like ours, without the labels that follow some of them.
+    fn documented() -> std::collections::BTreeSet<String> {
+        include_str!("../../docs/operating.md")
+            .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("standby_operator_"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_guide_names_every_metric_and_no_other() {
+        let metrics = Metrics::new().expect("the metrics are consistent");
+        // A metric with labels shows itself only once it has counted something.
+        metrics.failovers.with_label_values(&["Handover"]).inc();
+        metrics
+            .reconcile_errors
+            .with_label_values(&["status"])
+            .inc();
+        metrics.step_done("detected", Some(1));
+        metrics.clusters.with_label_values(&["Ready", "True"]).inc();
+        let families = metrics.registry.gather();
+        let registered = families.iter().map(|family| family.name().to_owned());
+        let ours = registered.filter(|name| name.starts_with("standby_"));
+        assert_eq!(
+            ours.collect::<std::collections::BTreeSet<_>>(),
+            documented()
+        );
+    }
 }

@@ -1,7 +1,8 @@
 //! Caches of what the API server holds, filled by watches. Good for facts on which no safety rests;
-//! the recorded view is never read from here.
+//! the recorded view is never read from here. Everything is found by its name: a turn of one cluster must
+//! not cost more because there are a thousand others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{self, Lookup, Store};
+use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher::watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -40,6 +41,8 @@ pub enum Change {
     Cluster(Key),
     /// A host.
     Host,
+    /// A cache was filled anew: anything may have changed.
+    Everything,
 }
 
 /// Objects by namespace scope: one store per watched namespace, or one for all.
@@ -56,6 +59,45 @@ where
     fn all(&self) -> impl Iterator<Item = Arc<K>> {
         self.0.iter().flat_map(Store::state)
     }
+
+    fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let wanted = ObjectRef::new(name).within(namespace);
+        self.0.iter().find_map(|store| store.get(&wanted))
+    }
+}
+
+/// The names of the labelled objects of each cluster. It may name what is gone, never the other way round.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<HashMap<Key, BTreeSet<String>>>>);
+
+impl Names {
+    /// The cluster of an object that is there, or has gone.
+    fn saw<K: Resource<DynamicType = ()>>(&self, object: &K, gone: bool) -> Option<Key> {
+        let key = labelled_with(object)?;
+        let mut all = self.0.lock();
+        let names = all.entry(key.clone()).or_default();
+        if gone {
+            names.remove(&object.name_any());
+        } else {
+            names.insert(object.name_any());
+        }
+        if names.is_empty() {
+            all.remove(&key);
+        }
+        Some(key)
+    }
+
+    fn objects<K>(&self, key: &Key, stored: &Scoped<K>) -> Vec<Arc<K>>
+    where
+        K: Resource<DynamicType = ()> + Clone + 'static,
+    {
+        let names = self.0.lock().get(key).cloned().unwrap_or_default();
+        names
+            .iter()
+            .filter_map(|name| stored.get(&key.namespace, name))
+            .filter(|object| labelled_with(&**object).as_ref() == Some(key))
+            .collect()
+    }
 }
 
 /// The caches.
@@ -64,7 +106,9 @@ pub struct Stores {
     views: Scoped<DeserializeGuard<StandbyView>>,
     pods: Scoped<Pod>,
     claims: Scoped<PersistentVolumeClaim>,
-    hosts: Scoped<Node>,
+    hosts: Store<Node>,
+    pods_of: Names,
+    claims_of: Names,
     changes: broadcast::Sender<Change>,
 }
 
@@ -80,12 +124,16 @@ impl Stores {
             stop,
             changes: &changes,
         };
+        let (pods_of, claims_of) = (Names::default(), Names::default());
+        let (pods, claims) = (pods_of.clone(), claims_of.clone());
         Self {
-            clusters: watch.scoped(&watcher::Config::default(), |o| Some(named(o))),
-            views: watch.scoped(&watcher::Config::default(), |o| Some(named(o))),
-            pods: watch.scoped(&labelled, labelled_with),
-            claims: watch.scoped(&labelled, labelled_with),
-            hosts: Scoped(vec![watch.hosts()]),
+            clusters: watch.scoped(&watcher::Config::default(), |o, _| Some(named(o))),
+            views: watch.scoped(&watcher::Config::default(), |o, _| Some(named(o))),
+            pods: watch.scoped(&labelled, move |o, gone| pods.saw(o, gone)),
+            claims: watch.scoped(&labelled, move |o, gone| claims.saw(o, gone)),
+            hosts: watch.hosts(),
+            pods_of,
+            claims_of,
             changes,
         }
     }
@@ -120,7 +168,7 @@ impl Stores {
         waits("persistentvolumeclaims");
         all(&self.claims).await?;
         waits("nodes");
-        all(&self.hosts).await?;
+        self.hosts.wait_until_ready().await?;
         readiness.ready(TOPIC);
         Ok(())
     }
@@ -134,13 +182,16 @@ impl Stores {
             .collect()
     }
 
+    /// How many clusters there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.clusters.0.iter().map(Store::len).sum()
+    }
+
     /// A cluster; an error when its specification cannot be read.
     #[must_use]
     pub fn cluster(&self, key: &Key) -> Option<Result<StandbyCluster, String>> {
-        let found = self
-            .clusters
-            .all()
-            .find(|cluster| named(&**cluster) == *key)?;
+        let found = self.clusters.get(&key.namespace, &key.name)?;
         Some(match &found.0 {
             Ok(cluster) => Ok(cluster.clone()),
             Err(error) => Err(error.error.clone()),
@@ -150,7 +201,7 @@ impl Stores {
     /// The epoch of a view in the cache: only good for noticing that somebody else wrote it.
     #[must_use]
     pub fn view_epoch(&self, key: &Key) -> Option<i64> {
-        let found = self.views.all().find(|view| named(&**view) == *key)?;
+        let found = self.views.get(&key.namespace, &key.name)?;
         found.0.as_ref().ok().map(|view| view.spec.epoch)
     }
 
@@ -167,39 +218,35 @@ impl Stores {
     /// The pods of a cluster.
     #[must_use]
     pub fn pods(&self, key: &Key) -> Vec<Arc<Pod>> {
-        self.pods
-            .all()
-            .filter(|pod| labelled_with(&**pod).as_ref() == Some(key))
-            .collect()
+        self.pods_of.objects(key, &self.pods)
     }
 
     /// The claims of a cluster.
     #[must_use]
     pub fn claims(&self, key: &Key) -> Vec<Arc<PersistentVolumeClaim>> {
-        self.claims
-            .all()
-            .filter(|claim| labelled_with(&**claim).as_ref() == Some(key))
-            .collect()
+        self.claims_of.objects(key, &self.claims)
     }
 
     /// A host.
     #[must_use]
     pub fn host(&self, name: &str) -> Option<Arc<Node>> {
-        self.hosts.all().find(|host| host.name_any() == name)
+        self.hosts.get(&ObjectRef::new(name))
     }
 
     /// The host that volumes call so: by its name, or by the label that they are bound by.
     #[must_use]
     pub fn host_called(&self, name: &str) -> Option<Arc<Node>> {
-        self.hosts.all().find(|host| {
-            let label = host.labels().get(LABEL_HOSTNAME);
-            host.name_any() == name || label.is_some_and(|label| label == name)
+        self.host(name).or_else(|| {
+            self.hosts().find(|host| {
+                let label = host.labels().get(LABEL_HOSTNAME);
+                label.is_some_and(|label| label == name)
+            })
         })
     }
 
     /// Every host.
     pub fn hosts(&self) -> impl Iterator<Item = Arc<Node>> {
-        self.hosts.all()
+        self.hosts.state().into_iter()
     }
 }
 
@@ -238,7 +285,11 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn scoped<K>(&self, config: &watcher::Config, key: fn(&K) -> Option<Key>) -> Scoped<K>
+    fn scoped<K>(
+        &self,
+        config: &watcher::Config,
+        key: impl Fn(&K, bool) -> Option<Key> + Clone + Send + Sync + 'static,
+    ) -> Scoped<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + DeserializeOwned
@@ -259,8 +310,9 @@ impl Watch<'_> {
         Scoped(
             apis.into_iter()
                 .map(|api| {
-                    self.run(api, config.clone(), move |object| {
-                        key(object).map(Change::Cluster)
+                    let key = key.clone();
+                    self.run(api, config.clone(), move |object, gone| {
+                        key(object, gone).map(Change::Cluster)
                     })
                 })
                 .collect(),
@@ -273,11 +325,11 @@ impl Watch<'_> {
         self.run(
             Api::<Node>::all(self.client.clone()),
             watcher::Config::default(),
-            move |host| {
-                let gone = host.metadata.deletion_timestamp.is_some();
-                let now = (host_ready(host) && !gone, cordoned(host));
+            move |host, gone| {
+                let going = gone || host.metadata.deletion_timestamp.is_some();
+                let now = (host_ready(host) && !going, cordoned(host));
                 let before = known.lock().insert(host.name_any(), now);
-                (before != Some(now)).then_some(Change::Host)
+                (gone || before != Some(now)).then_some(Change::Host)
             },
         )
     }
@@ -286,7 +338,7 @@ impl Watch<'_> {
         &self,
         api: Api<K>,
         config: watcher::Config,
-        change: impl Fn(&K) -> Option<Change> + Send + Sync + 'static,
+        change: impl Fn(&K, bool) -> Option<Change> + Send + Sync + 'static,
     ) -> Store<K>
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
@@ -294,13 +346,18 @@ impl Watch<'_> {
         let (store, writer) = reflector::store();
         let (changes, stop) = (self.changes.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let events = watcher(api, config).default_backoff().reflect(writer);
+            let events = watcher(api, config)
+                .default_backoff()
+                // Who wrote which field is most of a small object, and nobody here asks.
+                .modify(|object| object.managed_fields_mut().clear())
+                .reflect(writer);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
             while let Some(event) = events.next().await {
                 let told = match &event {
-                    Ok(Event::Apply(object) | Event::InitApply(object)) => change(object),
-                    Ok(Event::Delete(object)) => change(object).or(Some(Change::Host)),
-                    Ok(Event::Init | Event::InitDone) => None,
+                    Ok(Event::Apply(object) | Event::InitApply(object)) => change(object, false),
+                    Ok(Event::Delete(object)) => change(object, true).or(Some(Change::Host)),
+                    Ok(Event::Init) => None,
+                    Ok(Event::InitDone) => Some(Change::Everything),
                     Err(error) => {
                         warn!(kind = %K::kind(&()), %error, "watching failed; trying again");
                         None

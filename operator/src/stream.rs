@@ -8,18 +8,26 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustls_pki_types::ServerName;
 use standby_control::v1;
 use standby_control::v1::control_client::ControlClient;
 use standby_core::{Epoch, Micros};
 use standby_operator_core::detect::{Detector, Loss, Thresholds};
 use standby_operator_core::observe::{NodeReport, Stream};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 use tracing::{Instrument, debug, info, info_span};
 
 use crate::clock::Clock;
@@ -29,7 +37,7 @@ use crate::limits::{
     NODE_CONNECT_MS, NODE_RETRY_MAX_MS, NODE_RETRY_MIN_MS, NODE_SESSION_MS, NODE_SESSION_SILENT_MS,
     ORDERS_QUEUED_MAX, REPORT_BYTES_MAX, ms,
 };
-use crate::tls::OperatorTls;
+use crate::tls::{IdentityError, OperatorTls};
 
 /// Whom to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +89,8 @@ pub struct Common {
     pub tls: watch::Receiver<Option<Arc<OperatorTls>>>,
     /// How often the node is asked.
     pub ping: Duration,
+    /// Where streams run.
+    pub runtime: Handle,
 }
 
 impl NodeStream {
@@ -106,7 +116,8 @@ impl NodeStream {
         let (namespace, cluster) = (&task.common.key.namespace, &task.common.key.name);
         let span = info_span!("stream", %namespace, %cluster, pod = %target.pod);
         let stopped = stop.clone();
-        tokio::spawn(
+        let runtime = task.common.runtime.clone();
+        runtime.spawn(
             async move {
                 tokio::select! {
                     () = task.run() => {}
@@ -222,12 +233,16 @@ impl Task {
     }
 
     async fn connect(&self, tls: &OperatorTls) -> Result<Channel, SessionError> {
-        let endpoint = Endpoint::from_shared(format!("https://{}", self.target.address))?
-            .tls_config(tls.towards(&self.target.pod))?
-            .connect_timeout(ms(NODE_CONNECT_MS))
-            .tcp_nodelay(true);
+        let dial = Dial {
+            address: self.target.address.clone(),
+            name: ServerName::try_from(self.target.pod.clone())?,
+            tls: TlsConnector::from(tls.config()?),
+        };
+        // The scheme is that of what the connector hands over: TLS is its own affair.
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.target.address))?;
+        let connector = service_fn(move |_: Uri| dial.clone().connect());
         let limit = ms(NODE_CONNECT_MS + NODE_SESSION_MS);
-        Ok(timeout(limit, endpoint.connect())
+        Ok(timeout(limit, endpoint.connect_with_connector(connector))
             .await
             .map_err(|_| SessionError::Timeout)??)
     }
@@ -348,10 +363,30 @@ impl Sender {
     }
 }
 
+/// How a node is connected to: with the TLS configuration that all streams of a cluster share.
+#[derive(Clone)]
+struct Dial {
+    address: String,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+impl Dial {
+    async fn connect(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+        let stream = timeout(ms(NODE_CONNECT_MS), TcpStream::connect(&self.address)).await??;
+        stream.set_nodelay(true)?;
+        Ok(TokioIo::new(self.tls.connect(self.name, stream).await?))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
     #[error("cannot connect: {0}")]
     Transport(#[from] tonic::transport::Error),
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
+    #[error("the pod's name is no name of a server: {0}")]
+    Name(#[from] rustls_pki_types::InvalidDnsNameError),
     #[error("{0}")]
     Status(#[from] Box<tonic::Status>),
     #[error("{0}")]

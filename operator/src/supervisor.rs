@@ -25,11 +25,12 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
             change = changes.recv() => match change {
                 Ok(Change::Cluster(key)) => actors.changed(key),
                 Ok(Change::Host) => actors.context.wakers.wake_all(),
-                Err(RecvError::Lagged(_)) => actors.sync_all().await,
+                Ok(Change::Everything) | Err(RecvError::Lagged(_)) => actors.sync_all().await,
                 Err(RecvError::Closed) => return,
             },
             Some(ended) = actors.running.join_next() => actors.ended(ended),
-            _ = ticks.tick() => actors.sync_all().await,
+            // Actors look again by themselves.
+            _ = ticks.tick() => actors.start_all().await,
             () = stop.cancelled() => break,
         }
     }
@@ -53,12 +54,17 @@ impl Actors {
         }
     }
 
-    /// Starts what is missing and wakes everybody: after missed changes, and now and then.
+    /// Starts what is missing and wakes everybody: after missed changes.
     async fn sync_all(&mut self) {
+        self.start_all().await;
+        self.context.wakers.wake_all();
+    }
+
+    /// Starts what is missing: now and then.
+    async fn start_all(&mut self) {
         for key in self.context.stores.keys() {
             self.start(key);
         }
-        self.context.wakers.wake_all();
         self.release_orphans().await;
     }
 

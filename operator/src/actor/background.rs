@@ -2,6 +2,7 @@
 //! work runs at a time, and the read-write slice has a lane of its own.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -19,7 +20,8 @@ use super::Actor;
 use crate::api::ApiError;
 use crate::context::{Context, Key};
 use crate::limits::{
-    APPLY_EVERY_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS, STATUS_EVERY_MS,
+    APPLY_EVERY_MS, APPLY_PACE_MS, CACHES_BEHIND_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS,
+    STATUS_EVERY_MS,
 };
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::dereference::{Volumes, class_of};
@@ -43,6 +45,7 @@ pub(super) struct WorkDone {
     status: Option<StandbyClusterStatus>,
     budget: Option<Budget>,
     volumes: Volumes,
+    actions: Vec<Planned>,
     failed: Option<&'static str>,
 }
 
@@ -55,11 +58,18 @@ struct Work {
     cluster: Arc<ValidatedCluster>,
     actions: Vec<Planned>,
     objects: Option<Vec<String>>,
-    slices: Option<Vec<EndpointSlice>>,
+    slices: Option<Slices>,
     budget: Option<Budget>,
     volumes: Vec<String>,
     classes: Vec<String>,
     status: Option<StandbyClusterStatus>,
+}
+
+/// The slices of the read Services.
+struct Slices {
+    all: Vec<EndpointSlice>,
+    /// Those that differ from what was written last.
+    changed: Vec<EndpointSlice>,
 }
 
 /// The pause after failures of one lane, doubled up to a maximum.
@@ -115,6 +125,8 @@ pub(super) struct Background {
     /// How many pods a drain must leave, as it was written last.
     budget: Option<Budget>,
     status: Option<(StandbyClusterStatus, Micros)>,
+    /// What was carried out last. The caches show it a little later, and plans repeat it until then.
+    acted: Option<(Vec<Planned>, Micros)>,
 }
 
 impl Background {
@@ -132,6 +144,7 @@ impl Background {
             slices: None,
             budget: None,
             status: None,
+            acted: None,
         }
     }
 
@@ -176,6 +189,9 @@ impl Background {
         self.retry.note(done.failed.is_none(), now);
         volumes.hosts.extend(done.volumes.hosts);
         volumes.expandable.extend(done.volumes.expandable);
+        if !done.actions.is_empty() {
+            self.acted = Some((done.actions, now));
+        }
         if let Some(cluster) = done.objects {
             self.applied = Some((cluster, now));
         }
@@ -195,7 +211,31 @@ impl Background {
     pub(super) fn retry_in(&self, now: Micros) -> Option<Micros> {
         let work = self.retry.wait(now).filter(|_| !self.busy);
         let announce = self.announce_retry.wait(now).filter(|_| !self.announcing);
-        work.into_iter().chain(announce).min()
+        let again = self.acted.as_ref().and_then(|(_, at)| {
+            let shown = at.plus(Micros::from_millis(CACHES_BEHIND_MS));
+            (shown >= now).then(|| shown.since(now).plus(Micros::from_millis(1)))
+        });
+        work.into_iter().chain(announce).chain(again).min()
+    }
+
+    /// Whether exactly this was just carried out, so that the caches may not show it yet.
+    fn just_did(&self, planned: &Planned) -> bool {
+        let now = self.context.clock.now();
+        self.acted.as_ref().is_some_and(|(acted, at)| {
+            now.since(*at) <= Micros::from_millis(CACHES_BEHIND_MS)
+                && acted.iter().any(|done| done.action == planned.action)
+        })
+    }
+
+    /// How often what is not watched is applied anew.
+    pub(super) fn apply_every(&self) -> Micros {
+        let clusters = u64::try_from(self.context.stores.count()).unwrap_or(u64::MAX);
+        let usual = APPLY_EVERY_MS.max(clusters.saturating_mul(APPLY_PACE_MS));
+        let mut name = DefaultHasher::new();
+        self.key.hash(&mut name);
+        // From three quarters to five quarters.
+        let share = 750 + name.finish() % 500;
+        Micros::from_millis(usual / 1_000 * share)
     }
 
     fn due(&self, since: Option<Micros>, every_ms: u64) -> bool {
@@ -281,11 +321,12 @@ async fn steps(
     apply::actions(context, &work.cluster, &work.actions)
         .await
         .map_err(at("actions"))?;
+    done.actions.clone_from(&work.actions);
     if let Some(slices) = &work.slices {
-        announce::read(context, slices)
+        announce::read(context, &slices.changed)
             .await
             .map_err(|error| ("slices", error.into()))?;
-        done.slices = Some(slices.clone());
+        done.slices = Some(slices.all.clone());
     }
     for volume in &work.volumes {
         let host = apply::volume_host(context, volume).await;
@@ -331,17 +372,23 @@ impl Actor {
         let deleting = plan.phase == Phase::Deleting;
         let paused = plan.withheld.is_some();
         let changed = background.applied.as_ref().is_none_or(|(applied, at)| {
-            applied != cluster || background.due(Some(*at), APPLY_EVERY_MS)
+            applied != cluster || moment.now.since(*at) >= background.apply_every()
         });
         let slices = announce::read_slices(cluster, observation);
         let budget = Budget(plan.must_stay);
-        let slices_changed = !deleting && !paused && background.slices.as_ref() != Some(&slices);
+        let written = background.slices.as_deref().unwrap_or_default();
+        let differing = slices.iter().filter(|slice| !written.contains(slice));
+        let slices = Slices {
+            changed: differing.cloned().collect(),
+            all: slices,
+        };
+        let slices_changed = !deleting && !paused && !slices.changed.is_empty();
         let work = Work {
             cluster: cluster.clone(),
             actions: plan
                 .actions
                 .iter()
-                .filter(|p| !p.action.is_hot())
+                .filter(|p| !p.action.is_hot() && !background.just_did(p))
                 .cloned()
                 .collect(),
             objects: (changed && !deleting && !paused).then(|| observation.cluster.wanted.clone()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use standby_api::{DataLoss, StandbyCluster};
-use standby_core::{Epoch, Micros};
+use standby_core::Epoch;
 use standby_operator_core::build::view::join_losses;
 use standby_operator_core::facts::cluster_facts;
 use standby_operator_core::observe::{Observation, Recorded};
@@ -15,7 +15,7 @@ use standby_operator_core::validate::ValidatedCluster;
 use tracing::info;
 
 use super::Actor;
-use crate::limits::{APPLY_EVERY_MS, RECORDS_PER_TURN_MAX};
+use crate::limits::RECORDS_PER_TURN_MAX;
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::{StepError, dereference, record};
 use crate::stream::NodeStream;
@@ -172,7 +172,7 @@ impl Actor {
             target
         });
         let announced = Announced { primary, family };
-        let every = Micros::from_millis(APPLY_EVERY_MS);
+        let every = self.background.apply_every();
         let now = self.context.clock.now();
         let written = self
             .announced

@@ -6,6 +6,7 @@ mod background;
 mod drive;
 mod notices;
 mod orders;
+mod rest;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use kube::ResourceExt;
 use standby_api::{StandbyCluster, StandbyClusterStatus};
 use standby_core::{Epoch, Micros};
 use standby_operator_core::memory::Memory;
-use standby_operator_core::observe::{Observation, Recorded};
+use standby_operator_core::observe::Recorded;
 use standby_operator_core::plan::Plan;
 use standby_operator_core::validate::{ValidatedCluster, validate};
 use tokio::sync::{Notify, mpsc, watch};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::context::{Context, Key};
-use crate::limits::{HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS, ms};
+use crate::limits::{HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS};
 use crate::reconcile::announce::Announced;
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
 use crate::reconcile::record::Held;
@@ -31,6 +32,7 @@ use crate::stream::NodeStream;
 use crate::tls::OperatorTls;
 
 use background::{Background, Done};
+use rest::Rest;
 
 /// A view that the cache does not show is looked for live this often, in milliseconds.
 const MISSING_VIEW_LOOK_MS: u64 = 5_000;
@@ -64,6 +66,7 @@ pub struct Actor {
     told: HashSet<String>,
     measured: Option<Epoch>,
     failures: u32,
+    rest: Rest,
 }
 
 /// What follows a turn.
@@ -103,6 +106,7 @@ impl Actor {
             told: HashSet::new(),
             measured: None,
             failures: 0,
+            rest: Rest::default(),
         }
     }
 
@@ -122,7 +126,7 @@ impl Actor {
             tokio::select! {
                 () = self.wake.notified() => {}
                 Some(done) = self.done.recv() => self.take_in(done),
-                () = tokio::time::sleep(ms(wait.as_millis().max(1))) => {}
+                () = self.rest.over(&self.streams, self.context.clock, wait) => {}
                 () = stop.cancelled() => break,
             }
             while let Ok(done) = self.done.try_recv() {
@@ -189,6 +193,7 @@ impl Actor {
 
     /// One turn.
     async fn turn(&mut self) -> Next {
+        self.rest = Rest::default();
         let object = match self.context.stores.cluster(&self.key) {
             None => return self.end().await,
             Some(Ok(object)) => Some(object),
@@ -216,7 +221,8 @@ impl Actor {
             return Next::Wait(self.back_off());
         }
         self.failures = 0;
-        Next::Wait(self.until_next(&observation, &plan))
+        self.rest = Rest::after(&observation);
+        Next::Wait(self.until_next(&plan))
     }
 
     /// The pause after a failed turn.
@@ -312,16 +318,11 @@ impl Actor {
         Ok(())
     }
 
-    /// When to look again if nothing wakes the task.
-    fn until_next(&self, observation: &Observation, plan: &Plan) -> Micros {
+    /// When to look again if nothing wakes the task and no stream is lost.
+    fn until_next(&self, plan: &Plan) -> Micros {
         let now = self.context.clock.now();
-        let thresholds = &observation.cluster.thresholds;
-        self.streams
-            .values()
-            .filter_map(|stream| stream.lost_at(now, thresholds))
-            .map(|at| at.since(now).plus(Micros::from_millis(1)))
-            .chain(self.background.retry_in(now))
-            .fold(plan.requeue_after, Micros::min)
+        let retry = self.background.retry_in(now);
+        retry.into_iter().fold(plan.requeue_after, Micros::min)
     }
 
     /// The steps of a failover that has just ended, for the metrics.

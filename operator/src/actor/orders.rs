@@ -35,6 +35,7 @@ impl Actor {
                     wake: self.wake.clone(),
                     tls: self.tls.subscribe(),
                     ping: ms(cluster.detection.heartbeat_interval.as_millis()),
+                    runtime: self.context.heartbeats.clone(),
                 };
                 self.streams
                     .insert(name.clone(), NodeStream::start(target, common));

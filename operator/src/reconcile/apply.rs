@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use standby_api::{NodeRole, StandbyCluster, names};
@@ -83,6 +84,19 @@ where
 /// Holds the cluster's resource by a finalizer, so that its volumes can be let go of before they are
 /// collected with it.
 async fn hold(context: &Context, cluster: &ValidatedCluster) -> Result<(), ApiError> {
+    let key = Key {
+        namespace: cluster.namespace.clone(),
+        name: cluster.name.clone(),
+    };
+    let known = context.stores.cluster(&key).and_then(Result::ok);
+    if known.is_some_and(|known| {
+        known
+            .finalizers()
+            .iter()
+            .any(|it| it == names::FINALIZER_VIEW)
+    }) {
+        return Ok(());
+    }
     let api: Api<StandbyCluster> = Api::namespaced(context.client.clone(), &cluster.namespace);
     let held = Patch::Apply(json!({
         "apiVersion": format!("{}/{}", names::GROUP, names::VERSION),

@@ -43,6 +43,7 @@ fn context() -> (Context, Server) {
         instance: None,
     };
     let context = Context {
+        heartbeats: tokio::runtime::Handle::current(),
         recorder: Recorder::new(client.clone(), reporter),
         client,
         settings: settings(),

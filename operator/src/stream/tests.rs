@@ -171,6 +171,7 @@ fn dial(authority: &Authority, pod: &str, address: SocketAddr) -> Operator {
         wake: wake.clone(),
         tls,
         ping: Duration::from_millis(50),
+        runtime: tokio::runtime::Handle::current(),
     };
     let target = Target {
         pod: pod.into(),
@@ -313,6 +314,7 @@ async fn a_node_with_another_name_is_not_talked_to() {
             wake: Arc::new(Notify::new()),
             tls: tls_known,
             ping: Duration::from_millis(50),
+            runtime: tokio::runtime::Handle::current(),
         },
         heard: Arc::new(Mutex::new(heard)),
         orders,
