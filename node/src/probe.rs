@@ -141,3 +141,25 @@ async fn metrics_text(State(probes): State<Probes>) -> Result<String, StatusCode
     encoded.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     String::from_utf8(text).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_guide_names_every_metric_of_the_node_and_no_other() {
+        let registry = Registry::new();
+        NodeMetrics::new(registry.clone()).expect("the metrics are consistent");
+        let families = registry.gather();
+        let registered = families.iter().map(|family| family.name().to_owned());
+        let registered: BTreeSet<String> = registered.collect();
+        let documented: BTreeSet<String> = include_str!("../../docs/operating.md")
+            .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("standby_node_"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(registered, documented);
+    }
+}
