@@ -65,20 +65,32 @@ fn check_hosts() -> Result<()> {
         lacking.push("Linux: hosts are Linux namespaces".to_owned());
     }
     if user_id() != Some(0) {
-        lacking.push("root: namespaces, mounts and cgroups need it (run with sudo)".to_owned());
+        lacking.push("root: namespaces, mounts and cgroups need it (sudo -E env \"PATH=$PATH\" cargo xtask ...)".to_owned());
     }
-    let (major, minor) = GO;
-    match said("go", &["env", "GOVERSION"]) {
-        Some(version) if is_recent(&version) => {}
-        Some(version) => lacking.push(format!("Go {major}.{minor} or later: found {version}")),
-        None => lacking.push(format!(
-            "Go {major}.{minor} or later in PATH: see https://go.dev/dl"
-        )),
-    }
+    lacking.extend(go_lacks());
     if lacking.is_empty() {
         Ok(())
     } else {
         bail!("this machine lacks {}", lacking.join("; "))
+    }
+}
+
+/// Refuses a machine whose Go is missing or too old: a real etcd, to compare with, is built from Go modules.
+pub fn check_go() -> Result<()> {
+    match go_lacks() {
+        None => Ok(()),
+        Some(lack) => bail!("this machine lacks {lack}"),
+    }
+}
+
+fn go_lacks() -> Option<String> {
+    let (major, minor) = GO;
+    match said("go", &["env", "GOVERSION"]) {
+        Some(version) if is_recent(&version) => None,
+        Some(version) => Some(format!("Go {major}.{minor} or later: found {version}")),
+        None => Some(format!(
+            "Go {major}.{minor} or later in PATH: see https://go.dev/dl"
+        )),
     }
 }
 

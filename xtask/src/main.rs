@@ -161,6 +161,9 @@ fn model(arguments: &[String]) -> Result<()> {
 }
 
 fn all_tests(test: &Test) -> Result<()> {
+    if test.no_cluster {
+        machine::check_go()?;
+    }
     machine::prepare(!test.no_cluster)?;
     let keep_going: &[&str] = if test.keep_going {
         &["--no-fail-fast"]
