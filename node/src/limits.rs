@@ -106,6 +106,10 @@ pub const CONTROL_REPORTS_MAX: usize = 16;
 pub const REPORT_PACE_MS: u64 = 5;
 /// How often certificates are looked at for renewal.
 pub const TLS_RELOAD_MS: u64 = 30_000;
+/// When connections of clients are closed after the role was lost, in milliseconds: once the hosts have
+/// had time to follow the Service to the next primary (about 20 ms), and again for those that connected
+/// anew before (a second change within a second reaches the hosts up to a second later).
+pub const CLIENTS_CLOSED_AFTER_MS: [u64; 3] = [40, 300, 1_500];
 /// How long a primary that was told to end waits to be relieved.
 pub const HANDOVER_MS: u64 = 10_000;
 /// For how long a client that asks for a switchover waits for it; etcd's own limit.

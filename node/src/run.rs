@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::control::Session;
-use crate::limits::{DRAIN_MS, HANDOVER_MS};
+use crate::limits::{CLIENTS_CLOSED_AFTER_MS, DRAIN_MS, HANDOVER_MS};
 use crate::peers::{PeerContext, dialer, listener, views};
 use crate::probe::{self, NodeMetrics};
 use crate::replication::{ApplyJob, Command, LogJob, NodeReplication, Told};
@@ -232,6 +232,9 @@ impl Engine {
 
     /// Clients of a node that is primary no more must find the next one; those that only read where
     /// they are stay (a promotion closes nothing).
+    ///
+    /// They connect anew at once, and the Service takes a moment to lead to the next primary: so they are
+    /// not told before it has had that moment, and whoever still arrived here is told again.
     fn close_clients_on_demotion(&self, server: &EtcdServer<Arc<NodeReplication<Outcome>>>) {
         let (server, mut role) = (server.clone(), self.handles.role.clone());
         tokio::spawn(async move {
@@ -239,7 +242,16 @@ impl Engine {
             while role.changed().await.is_ok() {
                 let leads = matches!(role.borrow().role, Role::Primary | Role::PrimaryWaiting);
                 if led && !leads {
-                    server.close_all().await;
+                    for after in CLIENTS_CLOSED_AFTER_MS {
+                        let (server, role) = (server.clone(), role.clone());
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(after)).await;
+                            let now = role.borrow().role;
+                            if !matches!(now, Role::Primary | Role::PrimaryWaiting) {
+                                server.close_all().await;
+                            }
+                        });
+                    }
                 }
                 led = leads;
             }

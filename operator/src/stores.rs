@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -112,6 +113,15 @@ pub struct Stores {
     changes: broadcast::Sender<Change>,
 }
 
+/// A `StandbyCluster` that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Unread {
+    /// Why not.
+    pub error: String,
+    /// What every object has.
+    pub metadata: ObjectMeta,
+}
+
 impl Stores {
     /// Starts the watches. `namespaces` empty: all.
     #[must_use]
@@ -190,11 +200,14 @@ impl Stores {
 
     /// A cluster; an error when its specification cannot be read.
     #[must_use]
-    pub fn cluster(&self, key: &Key) -> Option<Result<StandbyCluster, String>> {
+    pub fn cluster(&self, key: &Key) -> Option<Result<StandbyCluster, Box<Unread>>> {
         let found = self.clusters.get(&key.namespace, &key.name)?;
         Some(match &found.0 {
             Ok(cluster) => Ok(cluster.clone()),
-            Err(error) => Err(error.error.clone()),
+            Err(unread) => Err(Box::new(Unread {
+                error: unread.error.clone(),
+                metadata: unread.metadata.clone(),
+            })),
         })
     }
 

@@ -157,6 +157,37 @@ pub struct StandbyClusterSpec {
     pub etcd: EtcdOptions,
 }
 
+impl StandbyClusterSpec {
+    /// What stands in for a specification that cannot be read: every field at its default. Nothing must
+    /// be built from it.
+    #[must_use]
+    pub fn for_unread() -> Self {
+        Self {
+            interface: Interface::default(),
+            instances: instances_default(),
+            durability: Durability::default(),
+            failover: Failover::default(),
+            maintenance: Maintenance::default(),
+            hibernated: false,
+            storage: Storage {
+                size: Quantity("1Gi".into()),
+                storage_class_name: None,
+                deletion_policy: Deletion::Retain,
+            },
+            resources: Resources::default(),
+            tls: Tls::default(),
+            placement: Placement::default(),
+            services: ServiceOptions::default(),
+            network_policy: NetworkPolicyOptions::default(),
+            image: None,
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            pod_metadata: PodMetadata::default(),
+            etcd: EtcdOptions::default(),
+        }
+    }
+}
+
 /// The protocol that clients speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Interface {

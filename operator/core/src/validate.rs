@@ -245,6 +245,48 @@ pub fn validate(
     Ok(assemble(checked, cluster, settings, adopted))
 }
 
+/// As much of a wrong resource as failover needs, for an operator that knows no earlier one: what is wrong
+/// is replaced by defaults, and nobody is let go of. `existing` is the highest serial number of a pod or
+/// claim there is. Nothing must be built from it. None when not even its identity is there.
+#[must_use]
+pub fn for_failover(
+    cluster: &StandbyCluster,
+    settings: &Settings,
+    adopted: Option<ClusterId>,
+    existing: u32,
+) -> Option<ValidatedCluster> {
+    let mut wrong = Wrong::default();
+    let mut checked = wrong.check(cluster);
+    if checked.name.is_empty() || checked.namespace.is_empty() || checked.uid.is_empty() {
+        return None;
+    }
+    let existing = usize::try_from(existing).unwrap_or_default();
+    let most = usize::try_from(names::INSTANCES_MAX).unwrap_or_default();
+    checked.instances = checked.instances.min(most).max(existing).max(1);
+    let default = standby_api::Failover::default();
+    let ranged = |start: &str| {
+        wrong.0.iter().any(|invalid| match invalid {
+            Invalid::Range { field, .. } => field.starts_with(start),
+            Invalid::Silence { .. } => start == "spec.failover.detection",
+            _ => false,
+        })
+    };
+    let (detection, replacing) = (
+        ranged("spec.failover.detection"),
+        ranged("spec.failover.replaceAfterMs"),
+    );
+    if detection {
+        checked.detection = Wrong::default().detection(&default.detection);
+    }
+    if replacing {
+        let default = u64::try_from(default.replace_after_ms).unwrap_or_default();
+        checked.replace_after = Micros::from_millis(default);
+    }
+    // No move is made that can wait.
+    checked.policy = Policy::default();
+    Some(assemble(checked, cluster, settings, adopted))
+}
+
 /// What had to be read to be checked.
 struct Checked {
     name: String,

@@ -16,7 +16,9 @@ use standby_operator_core::build::service::{self, Access};
 use standby_operator_core::build::{
     meta, network_policy, pod, pod_disruption_budget, view, volume_claim,
 };
-use standby_operator_core::validate::{Invalid, Settings, ValidatedCluster, validate};
+use standby_operator_core::validate::{
+    Invalid, Settings, ValidatedCluster, for_failover, validate,
+};
 
 fn settings() -> Settings {
     Settings {
@@ -383,6 +385,24 @@ fn the_quota_fits_the_volume_by_default() {
     assert_eq!(minimal().quota_backend_bytes, 512 << 20, "half of 1Gi");
     let large = valid(&json!({ "storage": { "size": "100Gi" } }));
     assert_eq!(large.quota_backend_bytes, 2 << 30, "as etcd has it");
+}
+
+#[test]
+fn of_a_wrong_specification_as_much_is_taken_as_failover_needs() {
+    let mut wrong = resource(
+        "db",
+        &json!({
+            "instances": 99,
+            "failover": { "mode": "Manual", "detection": { "silenceMinMs": 1 } },
+            "storage": { "size": "ten" },
+        }),
+    );
+    let taken = for_failover(&wrong, &settings(), None, 3).expect("its identity is there");
+    assert_eq!(taken.failover_mode, standby_api::FailoverMode::Manual);
+    assert!(taken.instances >= 3, "nobody is let go of");
+    assert_eq!(taken.detection, minimal().detection);
+    wrong.metadata.uid = None;
+    assert_eq!(for_failover(&wrong, &settings(), None, 3), None);
 }
 
 #[test]

@@ -370,7 +370,8 @@ impl Actor {
             }
         };
         let deleting = plan.phase == Phase::Deleting;
-        let paused = plan.withheld.is_some();
+        // Of a specification that is wrong nothing is built.
+        let paused = plan.withheld.is_some() || self.partial;
         let changed = background.applied.as_ref().is_none_or(|(applied, at)| {
             applied != cluster || moment.now.since(*at) >= background.apply_every()
         });
@@ -389,6 +390,7 @@ impl Actor {
                 .actions
                 .iter()
                 .filter(|p| !p.action.is_hot() && !background.just_did(p))
+                .filter(|_| deleting || !self.partial)
                 .cloned()
                 .collect(),
             objects: (changed && !deleting && !paused).then(|| observation.cluster.wanted.clone()),

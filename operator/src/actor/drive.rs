@@ -35,15 +35,10 @@ impl Actor {
             .any(|adopted| adopted > epoch)
     }
 
-    fn observe(
-        &mut self,
-        cluster: &ValidatedCluster,
-        object: Option<&StandbyCluster>,
-    ) -> Observation {
+    fn observe(&mut self, cluster: &ValidatedCluster, object: &StandbyCluster) -> Observation {
         let now = self.context.clock.now();
-        let deleting = object.is_some_and(|o| o.metadata.deletion_timestamp.is_some());
-        let orders = object.map(|o| Orders::read(o.annotations()));
-        let mut facts = cluster_facts(cluster, deleting, orders.unwrap_or_default());
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        let mut facts = cluster_facts(cluster, deleting, Orders::read(object.annotations()));
         let mut nodes = dereference::nodes(
             &self.context,
             &self.key,
@@ -74,7 +69,7 @@ impl Actor {
     pub(super) async fn drive(
         &mut self,
         cluster: &Arc<ValidatedCluster>,
-        object: Option<&StandbyCluster>,
+        object: &StandbyCluster,
     ) -> (Observation, Plan, bool) {
         let mut failed = false;
         let mut rounds = 0;

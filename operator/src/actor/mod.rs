@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use standby_api::{StandbyCluster, StandbyClusterStatus};
+use standby_api::{StandbyCluster, StandbyClusterSpec, StandbyClusterStatus};
 use standby_core::{Epoch, Micros};
 use standby_operator_core::memory::Memory;
 use standby_operator_core::observe::Recorded;
 use standby_operator_core::plan::Plan;
-use standby_operator_core::validate::{ValidatedCluster, validate};
+use standby_operator_core::validate::{ValidatedCluster, for_failover, validate};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
@@ -28,6 +28,7 @@ use crate::reconcile::announce::Announced;
 use crate::reconcile::dereference::{self, FirstSeen, Volumes};
 use crate::reconcile::record::Held;
 use crate::reconcile::{StepError, pki, record, release};
+use crate::stores::Unread;
 use crate::stream::NodeStream;
 use crate::tls::OperatorTls;
 
@@ -56,6 +57,8 @@ pub struct Actor {
     held: Held,
     looked: Option<Micros>,
     cluster: Option<Arc<ValidatedCluster>>,
+    /// The specification is wrong and no earlier one is known: failover works, nothing is built.
+    partial: bool,
     /// What is wrong with the specification, as people should read it.
     complaint: Option<String>,
     uid: String,
@@ -98,6 +101,7 @@ impl Actor {
             held: Held::default(),
             looked: None,
             cluster: None,
+            partial: false,
             complaint: None,
             uid: String::new(),
             announced: None,
@@ -196,15 +200,12 @@ impl Actor {
         self.rest = Rest::default();
         let object = match self.context.stores.cluster(&self.key) {
             None => return self.end().await,
-            Some(Ok(object)) => Some(object),
-            Some(Err(error)) => {
-                self.complaint = Some(error);
-                None
+            Some(Ok(object)) => {
+                self.take_specification(&object);
+                object
             }
+            Some(Err(unread)) => self.take_unread(&unread),
         };
-        if let Some(object) = &object {
-            self.take_specification(object);
-        }
         let Some(cluster) = self.cluster.clone() else {
             self.complain();
             return Next::Wait(Micros::from_millis(RETRY_MAX_MS));
@@ -213,7 +214,7 @@ impl Actor {
             self.failed("dereference", &error);
             return Next::Wait(self.back_off());
         }
-        let (observation, plan, failed) = self.drive(&cluster, object.as_ref()).await;
+        let (observation, plan, failed) = self.drive(&cluster, &object).await;
         self.measure();
         self.tell_all(&plan);
         self.beside(&cluster, &observation, &plan);
@@ -280,9 +281,38 @@ impl Actor {
                 if self.cluster.as_deref() != Some(&cluster) {
                     self.cluster = Some(Arc::new(cluster));
                 }
+                self.partial = false;
             }
-            Err(error) => self.complaint = Some(error.to_string()),
+            Err(error) => self.go_on_without(object, &error.to_string()),
         }
+    }
+
+    /// The specification is wrong. The last valid one stays in force; an operator that knows none takes
+    /// what failover needs, with defaults for the rest, and builds nothing.
+    fn go_on_without(&mut self, object: &StandbyCluster, error: &str) {
+        if self.cluster.is_none() || self.partial {
+            let adopted = dereference::adopted_id(&self.context, &self.key, &self.uid);
+            let existing = dereference::highest_serial(&self.context, &self.key);
+            let taken = for_failover(object, &self.context.settings, adopted, existing);
+            self.partial = taken.is_some();
+            self.cluster = taken.map(Arc::new);
+        }
+        self.complaint = Some(if self.partial {
+            format!("{error}; until that is right the operator only watches and fails over")
+        } else {
+            format!("{error}; the last valid specification stays in force")
+        });
+    }
+
+    /// A resource that cannot even be read, made by another version: its identity is all there is.
+    fn take_unread(&mut self, unread: &Unread) -> StandbyCluster {
+        let mut object = StandbyCluster::new(&self.key.name, StandbyClusterSpec::for_unread());
+        object.metadata = unread.metadata.clone();
+        if self.uid.is_empty() {
+            self.uid = object.uid().unwrap_or_default();
+        }
+        self.go_on_without(&object, &unread.error);
+        object
     }
 
     /// What must be known before anything can be planned: the live view, and an identity for the

@@ -87,6 +87,19 @@ pub fn adopted_id(context: &Context, key: &Key, uid: &str) -> Option<ClusterId> 
     }
 }
 
+/// The highest serial number of a pod or claim there is; zero when there is none.
+#[must_use]
+pub fn highest_serial(context: &Context, key: &Key) -> u32 {
+    let claims = context.stores.claims(key);
+    let pods = context.stores.pods(key);
+    let names = claims.iter().map(|claim| claim.name_any());
+    names
+        .chain(pods.iter().map(|pod| pod.name_any()))
+        .filter_map(|name| meta::serial_of(&key.name, &name))
+        .max()
+        .unwrap_or_default()
+}
+
 /// Every node there is or should be, without streams.
 pub fn nodes(
     context: &Context,

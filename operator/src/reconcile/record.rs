@@ -1,5 +1,7 @@
 //! The recorded view: read live, written by compare-and-swap. Never from a cache.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, PostParams};
 use standby_api::{Consent, ConsentKind, DataLoss, StandbyView, StandbyViewSpec};
 use standby_core::{View, ViewChange};
@@ -52,10 +54,31 @@ impl Held {
                 source,
             })?;
             self.losses = join_losses(&losses, &self.losses);
+            // A person may have changed the view by hand, with consent: that is kept too.
+            self.losses = join_losses(&self.losses, by_hand(object).as_slice());
         }
         self.object = object;
         Ok(())
     }
+}
+
+/// The loss that the view's own consent tells of.
+fn by_hand(object: &StandbyView) -> Option<DataLoss> {
+    let spec = &object.spec;
+    let consent = spec.consent.as_ref()?;
+    let primary = spec.primary.split('/').next().unwrap_or_default();
+    (consent.kind == ConsentKind::AcceptDataLoss).then(|| DataLoss {
+        epoch: consent.epoch,
+        node: primary.to_owned(),
+        from: 0,
+        loses_up_to: None,
+        by: consent.by.clone(),
+        why: format!("{}; may lose {}", consent.why, consent.may_lose)
+            .chars()
+            .take(MAY_LOSE_LENGTH_MAX)
+            .collect(),
+        time: Time(Timestamp::now()),
+    })
 }
 
 /// What is recorded now, read live.

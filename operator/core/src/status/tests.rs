@@ -1,7 +1,7 @@
 //! What people read in each situation.
 
 use jiff::Timestamp;
-use standby_api::StandbyClusterStatus;
+use standby_api::{DataLoss, OrderOutcome, StandbyClusterStatus, names};
 use standby_core::Micros;
 
 use super::{Moment, differs, status};
@@ -174,4 +174,85 @@ fn a_rolling_change_is_said_and_is_no_failure() {
         status.next[0].why,
         "db-3 was made from an earlier specification"
     );
+}
+
+#[test]
+fn a_paused_cluster_says_so_and_what_would_be_done() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.order(names::ANNOTATION_PAUSED, "true");
+    observation.lose(1);
+    observation.pod_of(1).container.ended = true;
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(status.phase.as_deref(), Some("Paused"));
+    let said = conditions(&status);
+    assert_eq!(said[0], "Ready=False Paused");
+    assert_eq!(said[3], "Reconciling=False Paused");
+    assert!(
+        status.conditions[0]
+            .message
+            .starts_with("paused, the operator changes nothing")
+    );
+    assert!(
+        status.next[0]
+            .action
+            .starts_with("record epoch 3 primary db-2")
+    );
+}
+
+#[test]
+fn an_order_keeps_its_outcome_and_time_until_something_changes() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.order(names::ANNOTATION_SWITCHOVER, "db-9@2");
+    let mut memory = Memory::default();
+    let first = seen(&observation, &mut memory, None, moment(1));
+    assert_eq!(first.orders[0].outcome, OrderOutcome::Refused);
+    assert_eq!(first.orders[0].reason, "there is no node db-9");
+    let again = seen(&observation, &mut memory, Some(&first), moment(9));
+    assert_eq!(again.orders, first.orders);
+    // Taken back, it stays in the list; another one comes first.
+    observation.order(names::ANNOTATION_SWITCHOVER, "db-2@2");
+    let other = seen(&observation, &mut memory, Some(&again), moment(10));
+    let told: Vec<_> = other
+        .orders
+        .iter()
+        .map(|o| (o.value.as_str(), o.outcome))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("db-2@2", OrderOutcome::Accepted),
+            ("db-9@2", OrderOutcome::Refused)
+        ]
+    );
+}
+
+#[test]
+fn a_restart_whose_pods_are_gone_is_done_and_one_that_came_too_late_is_void() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.order(names::ANNOTATION_RESTART, "db-3@pod-3");
+    let mut memory = Memory::default();
+    let first = seen(&observation, &mut memory, None, moment(1));
+    assert_eq!(first.orders[0].outcome, OrderOutcome::Accepted);
+    observation.pod_of(3).uid = "another".into();
+    let after = seen(&observation, &mut memory, Some(&first), moment(2));
+    assert_eq!(after.orders[0].outcome, OrderOutcome::Done);
+    let late = seen(&observation, &mut memory, None, moment(3));
+    assert_eq!(late.orders[0].outcome, OrderOutcome::Void);
+}
+
+#[test]
+fn what_was_lost_by_consent_is_told_for_ever() {
+    let mut observation = observed(Some(healthy_view()));
+    let lost = DataLoss {
+        epoch: 2,
+        node: "db-1".into(),
+        from: 90,
+        loses_up_to: Some(120),
+        by: "ann".into(),
+        why: "both disks burned".into(),
+        time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(moment(0).wall),
+    };
+    observation.losses = vec![lost.clone()];
+    let status = seen(&observation, &mut Memory::default(), None, moment(1));
+    assert_eq!(status.data_loss, [lost]);
 }
