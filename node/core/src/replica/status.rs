@@ -235,6 +235,22 @@ impl Replica {
         }
     }
 
+    /// Whether writes and linearizable reads are answered: [`Status::serving`] without the rest.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let can = self.view.as_ref().is_some_and(View::can_acknowledge);
+        matches!(&self.role, Role::Primary(primary)
+            if can && !primary.stepped_down && primary.serving_since.is_some())
+    }
+
+    /// Whether a node that is waited for has not everything yet, so that every acknowledgement may be
+    /// news for the operator.
+    #[must_use]
+    pub fn expects_news(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary)
+            if !primary.wait_for.is_subset(&primary.complete) || primary.stepped_down)
+    }
+
     /// Everything that is reported, as of the last step.
     #[must_use]
     pub fn status(&self, now: Micros) -> Status {

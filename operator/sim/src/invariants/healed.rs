@@ -1,0 +1,63 @@
+//! After the faults: writes go, the planner calls the cluster healthy (or alone, where that is all that
+//! was asked for), and every node has come to the same state.
+
+use standby_interface::StateMachine;
+use standby_operator_core::plan::Phase;
+
+use crate::time::SECOND;
+use crate::world::World;
+
+/// Why the cluster is not healed; none when it is.
+#[must_use]
+pub fn missing(world: &World) -> Option<String> {
+    let Some(operator) = world.operators.iter().find(|operator| operator.leading) else {
+        return Some("no operator leads".into());
+    };
+    let Some((phase, why, since)) = operator.actor.as_ref().and_then(|actor| actor.phase.clone())
+    else {
+        return Some("the leading operator has not planned yet".into());
+    };
+    let settled = match phase {
+        Phase::Healthy => true,
+        Phase::Alone => world.wanted() == 1,
+        _ => false,
+    };
+    if !settled {
+        return Some(format!("{phase}: {why}"));
+    }
+    if world.now < since + SECOND {
+        return Some(format!("{phase}, only just"));
+    }
+    let running = world.running().count();
+    if running < world.wanted() {
+        return Some(format!("{running} nodes run, {} are wanted", world.wanted()));
+    }
+    for (_, process) in world.running() {
+        let applied = process.state.applied().index;
+        if applied.0 + 200 < world.history.last().0 {
+            return Some(format!("{} has applied {applied} of {}", process.node, world.history.last()));
+        }
+    }
+    None
+}
+
+/// Checked when nobody writes any more and everything has arrived.
+pub fn converged(world: &World) {
+    for (_, process) in world.running() {
+        let applied = process.state.applied().index;
+        if applied != world.history.last() {
+            let text = format!(
+                "{} has applied {applied} of {}",
+                process.node,
+                world.history.last()
+            );
+            world.broken("converged", text);
+        }
+    }
+    for volume in world.volumes.iter().filter(|volume| !volume.gone) {
+        if volume.spoiled {
+            let text = format!("nobody noticed that {} lost what it had acknowledged", volume.node);
+            world.broken("V11", text);
+        }
+    }
+}
