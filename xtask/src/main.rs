@@ -42,6 +42,8 @@ enum Task {
     },
     /// Explore the model of the view protocol, with every lost message and every restart.
     Model(Rest),
+    /// Simulate the whole system: --hours N [--seed S] [--json FILE].
+    Sim(Rest),
     /// Run every test.
     Test(Test),
 }
@@ -91,6 +93,7 @@ fn run(task: Task) -> Result<()> {
         Task::Crds(rest) => harness("crds", &rest.arguments, false),
         Task::Plugin { to } => plugin(to.as_deref()),
         Task::Model(rest) => model(&rest.arguments),
+        Task::Sim(rest) => simulate(&rest.arguments),
         Task::Test(test) => all_tests(&test),
     }
 }
@@ -113,6 +116,13 @@ fn harness(task: &str, arguments: &[String], on_hosts: bool) -> Result<()> {
         "--",
         task,
     ];
+    let rest = arguments.iter().map(String::as_str);
+    cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+/// Hands the command on to the simulation.
+fn simulate(arguments: &[String]) -> Result<()> {
+    let run = ["run", "--quiet", "--package", "standby-system-sim", "--"];
     let rest = arguments.iter().map(String::as_str);
     cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
 }

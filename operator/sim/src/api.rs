@@ -117,6 +117,8 @@ pub enum Ask {
     DeleteClaim(String, String),
     /// Write a pod's role.
     LabelPod(String, String),
+    /// Let go of the cluster and its view.
+    Release,
     /// Write the read-write slice, over a version if one is known.
     WriteSlice(Target, Option<u64>),
 }
@@ -193,6 +195,8 @@ pub struct Api {
     pub objects: Objects,
     /// Every view that was ever recorded, and when.
     pub views: BTreeMap<Epoch, (View, Time)>,
+    /// The cluster was let go of.
+    pub released: bool,
     /// An earlier state of the store.
     pub backup: Option<Objects>,
     calls: BTreeMap<u64, (usize, u64, Purpose)>,
@@ -203,8 +207,16 @@ pub struct Api {
 }
 
 fn resource(profile: &Profile) -> StandbyCluster {
-    let durability = if profile.available { "Available" } else { "Strict" };
-    let mode = if profile.manual { "Manual" } else { "Automatic" };
+    let durability = if profile.available {
+        "Available"
+    } else {
+        "Strict"
+    };
+    let mode = if profile.manual {
+        "Manual"
+    } else {
+        "Automatic"
+    };
     let object = serde_json::json!({
         "apiVersion": "standby.dev/v1alpha1",
         "kind": "StandbyCluster",
@@ -245,6 +257,7 @@ impl Api {
                 slice: None,
             },
             views: BTreeMap::new(),
+            released: false,
             backup: None,
             calls: BTreeMap::new(),
             next_call: 0,
@@ -254,12 +267,10 @@ impl Api {
         }
     }
 
-    /// The recorded view, as it was recorded.
+    /// The view that was recorded last, also when the store was put back since.
     #[must_use]
     pub fn newest(&self) -> Option<&View> {
-        let epoch = self.objects.view.as_ref()?.spec.epoch;
-        let epoch = Epoch(u64::try_from(epoch).ok()?);
-        self.views.get(&epoch).map(|(view, _)| view)
+        self.views.last_key_value().map(|(_, (view, _))| view)
     }
 
     /// Who made a call that has not been answered.
@@ -298,7 +309,9 @@ impl Api {
     pub fn unscheduled(&self) -> Vec<String> {
         let waits = |pod: &Pod| pod.host.is_none() && pod.deleting.is_none();
         let pods = self.objects.pods.iter();
-        pods.filter(|(_, pod)| waits(pod)).map(|(name, _)| name.clone()).collect()
+        pods.filter(|(_, pod)| waits(pod))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Whether pods may be put on a host.
@@ -311,7 +324,11 @@ impl Api {
     /// How many pods a host has.
     #[must_use]
     pub fn pods_on(&self, host: usize) -> usize {
-        self.objects.pods.values().filter(|pod| pod.host == Some(host)).count()
+        self.objects
+            .pods
+            .values()
+            .filter(|pod| pod.host == Some(host))
+            .count()
     }
 
     /// Gives a pod a host.
@@ -331,7 +348,12 @@ impl Api {
 
     /// Takes in what a kubelet says of a pod. Whether that changed anything.
     pub fn pod_status(&mut self, uid: &str, local: &LocalPod) -> bool {
-        let Some(known) = self.objects.pods.get(&local.name).filter(|pod| pod.uid == uid) else {
+        let Some(known) = self
+            .objects
+            .pods
+            .get(&local.name)
+            .filter(|pod| pod.uid == uid)
+        else {
             return false;
         };
         let id = |serial: u32| format!("{uid}-{serial}");
@@ -358,7 +380,12 @@ impl Api {
 
     /// Takes a pod's object away.
     pub fn remove_pod(&mut self, name: &str, uid: &str) {
-        if self.objects.pods.get(name).is_some_and(|pod| pod.uid == uid) {
+        if self
+            .objects
+            .pods
+            .get(name)
+            .is_some_and(|pod| pod.uid == uid)
+        {
             self.pods().remove(name);
         }
     }
@@ -387,6 +414,18 @@ impl Api {
             }
         }
         true
+    }
+
+    /// Puts the view, the lease and the slice back to an earlier state, as a restored backup does.
+    pub fn restore(&mut self, backup: &Objects, lost: bool, versions_too: bool) {
+        self.objects.view = if lost { None } else { backup.view.clone() };
+        self.objects.lease.clone_from(&backup.lease);
+        self.objects.slice.clone_from(&backup.slice);
+        if versions_too {
+            self.objects.version = backup.version;
+        } else {
+            self.objects.version += 1_000;
+        }
     }
 
     /// Claims that were deleted and have no pod any more.
@@ -508,6 +547,11 @@ impl World {
                 self.api.pods().insert(name, pod);
                 let after = self.rng.between(10 * MS, 200 * MS);
                 self.schedule(after, Event::Schedule);
+                Response::Written(self.api.bump())
+            }
+            Ask::Release => {
+                self.api.objects.view = None;
+                self.api.released = true;
                 Response::Written(self.api.bump())
             }
             Ask::DeletePod(name, uid, force) => self.delete_pod(&name, &uid, force),

@@ -211,7 +211,11 @@ impl World {
         });
         let reached = found.filter(|(_, host)| self.net.reaches(site, *host));
         self.clients.all[which].connected = reached.map(|(proc, _)| proc);
-        let after = if reached.is_some() { MS } else { RECONNECT + self.rng.below(RECONNECT) };
+        let after = if reached.is_some() {
+            MS
+        } else {
+            RECONNECT + self.rng.below(RECONNECT)
+        };
         self.schedule(after, Event::Client(which));
     }
 
@@ -274,8 +278,18 @@ impl World {
         self.report.asked += 1;
         let asker = Asker { client: which, op };
         // What any node has will do: any node is asked.
-        let serializable = matches!(what, What::Range { serializable: true, .. });
-        let to = if serializable { self.any_node().unwrap_or(to) } else { to };
+        let serializable = matches!(
+            what,
+            What::Range {
+                serializable: true,
+                ..
+            }
+        );
+        let to = if serializable {
+            self.any_node().unwrap_or(to)
+        } else {
+            to
+        };
         self.clients.all[which].pending = Some(Pending {
             op,
             what: what.clone(),
@@ -295,7 +309,8 @@ impl World {
         self.schedule(after, Event::Asked(to, Box::new(request)));
     }
 
-    fn any_node(&mut self) -> Option<ProcRef> {
+    /// Some node that runs.
+    pub fn any_node(&mut self) -> Option<ProcRef> {
         let running: Vec<ProcRef> = self.running().map(|(proc, _)| proc).collect();
         (!running.is_empty()).then(|| running[self.rng.index(running.len())])
     }
@@ -350,7 +365,11 @@ impl World {
     /// A client has waited long enough.
     pub(crate) fn client_gives_up(&mut self, which: usize, op: u64) {
         let client = &mut self.clients.all[which];
-        if client.pending.as_ref().is_none_or(|pending| pending.op != op) {
+        if client
+            .pending
+            .as_ref()
+            .is_none_or(|pending| pending.op != op)
+        {
             return;
         }
         client.pending = None;
@@ -369,7 +388,9 @@ impl World {
             return;
         }
         let pending = client.pending.take().expect("looked at above");
-        let after = self.rng.between(self.profile.think / 4, self.profile.think * 2);
+        let after = self
+            .rng
+            .between(self.profile.think / 4, self.profile.think * 2);
         if let Reply::Failed(failure) = answer.reply {
             self.clients.all[which].connected = None;
             if failure == Failure::Unknown {
@@ -394,7 +415,12 @@ impl World {
             }
             Reply::Range(response) => {
                 self.report.reads += 1;
-                if let What::Range { key, end, serializable } = &pending.what {
+                if let What::Range {
+                    key,
+                    end,
+                    serializable,
+                } = &pending.what
+                {
                     let floor = if *serializable { 0 } else { pending.floor };
                     if end.is_empty() {
                         let seen = response.kvs.first().map_or(0, |kv| kv.mod_revision);

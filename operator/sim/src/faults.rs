@@ -204,12 +204,14 @@ impl World {
             return;
         }
         match self.rng.below(100) {
-            0..38 => self.fault_of_a_process(),
-            38..60 => self.fault_of_a_link(),
-            60..74 => self.fault_of_the_api(),
-            74..84 => self.fault_of_an_operator(),
-            84..94 => self.fault_of_a_disk(),
-            _ => self.fault_of_objects(),
+            0..36 => self.fault_of_a_process(),
+            36..57 => self.fault_of_a_link(),
+            57..70 => self.fault_of_the_api(),
+            70..79 => self.fault_of_an_operator(),
+            79..88 => self.fault_of_a_disk(),
+            88..93 => self.fault_of_objects(),
+            93..98 => self.fault_of_a_volume(),
+            _ => self.restore_the_api(),
         }
     }
 
@@ -258,7 +260,11 @@ impl World {
         let heals = match self.rng.below(12) {
             0..2 => {
                 self.tell_fault("one-way partition");
-                let (from, to) = if self.rng.permille(500) { (one, other) } else { (other, one) };
+                let (from, to) = if self.rng.permille(500) {
+                    (one, other)
+                } else {
+                    (other, one)
+                };
                 self.net.set_cut(from, to, true);
                 Fault::LinkHeals(one, other)
             }
@@ -418,7 +424,11 @@ impl World {
         let Some(process) = self.proc(proc) else {
             return;
         };
-        let (at, name, uid) = (process.volume, process.node.name.clone(), process.pod_uid.clone());
+        let (at, name, uid) = (
+            process.volume,
+            process.node.name.clone(),
+            process.pod_uid.clone(),
+        );
         match self.rng.below(10) {
             0..4 => {
                 self.tell_fault("pod deleted");
@@ -460,6 +470,134 @@ impl World {
         self.report.volumes_lost += 1;
         self.process_ends(proc, "its volume is gone");
         self.renew_volume(at);
+    }
+
+    /// Volumes are copied, put back to an earlier copy, or damaged.
+    fn fault_of_a_volume(&mut self) {
+        match self.rng.below(10) {
+            0..3 => {
+                for volume in &mut self.volumes {
+                    if volume.sound() {
+                        volume.backup = Some(Box::new(volume.durable.clone()));
+                    }
+                }
+            }
+            3..7 => self.roll_back(),
+            _ => self.damage(),
+        }
+    }
+
+    /// The volume of a synchronous node is put back to an earlier state, while its primary lives, who
+    /// remembers what it acknowledged (V11).
+    fn roll_back(&mut self) {
+        let (Some(standby), Some(leader)) = (self.standby(), self.leader()) else {
+            return;
+        };
+        let (Some(process), Some(primary)) = (self.proc(standby), self.proc(leader)) else {
+            return;
+        };
+        let at = process.volume;
+        let volume = &self.volumes[at];
+        let behind = volume
+            .backup
+            .as_ref()
+            .is_some_and(|backup| backup.log.last().index < primary.replica.commit());
+        let able = primary.replica.serves() && primary.paused_until <= self.now;
+        if !(behind && able && volume.sound() && self.may_lose(at)) {
+            return;
+        }
+        self.tell_fault("volume rolled back");
+        self.faults.volume_at = self.now;
+        self.faults.calm_until = self.now + 8 * SECOND;
+        self.calm();
+        self.process_ends(standby, "its volume is put back");
+        let volume = &mut self.volumes[at];
+        if let Some(backup) = volume.backup.take() {
+            volume.durable = *backup;
+            volume.spoiled = true;
+        }
+        self.start_soon(at);
+    }
+
+    /// Sectors of the log turn out to be damaged at the next start.
+    fn damage(&mut self) {
+        let Some(proc) = self.victim() else { return };
+        let Some(at) = self.proc(proc).map(|process| process.volume) else {
+            return;
+        };
+        if !self.may_lose(at) || !self.volumes[at].sound() {
+            return;
+        }
+        let kind = if self.rng.permille(500) {
+            "bit flip"
+        } else {
+            "misdirected write"
+        };
+        self.tell_fault(kind);
+        self.faults.volume_at = self.now;
+        self.process_ends(proc, "its log is damaged");
+        let volume = &mut self.volumes[at];
+        let len = volume.durable.log.entries.len();
+        if len == 0 {
+            return;
+        }
+        let keep = self.rng.index(len);
+        volume.durable.log.entries.truncate(keep);
+        let last = volume.durable.log.last();
+        if volume.durable.applied.index > last.index {
+            // What the state shows was committed; the log goes on behind it.
+            volume.durable.log.base = volume.durable.applied;
+            volume.durable.log.entries.clear();
+        }
+        volume.spoiled = true;
+        volume.damage = Some(format!("{kind} in entry {}", keep + 1));
+    }
+
+    /// The API server's store is put back to an earlier state, or the view object is lost (V10). The
+    /// nodes must be reachable: which view they live by can only be learnt from them.
+    fn restore_the_api(&mut self) {
+        let copy = self.api.backup.is_none() || self.rng.permille(400);
+        if copy {
+            self.api.backup = Some(self.api.objects.clone());
+            return;
+        }
+        let whole = self.api.newest().is_some_and(|view| {
+            view.complete.iter().all(|node| {
+                let mut running = self.running();
+                running.any(|(_, process)| process.node == *node)
+            })
+        });
+        if !whole || self.running().count() < self.wanted() || self.api.objects.view.is_none() {
+            return;
+        }
+        let Some(backup) = self.api.backup.take() else {
+            return;
+        };
+        let lost = backup.view.is_none() || self.rng.permille(200);
+        let versions_too = self.rng.permille(500);
+        self.tell_fault(if lost {
+            "view object lost"
+        } else {
+            "API server restored"
+        });
+        self.faults.calm_until = self.now + 15 * SECOND;
+        self.calm();
+        self.api.restore(&backup, lost, versions_too);
+        self.objects_changed();
+    }
+
+    /// A volume that was put back has since been given everything again.
+    pub fn look_at_spoiled(&mut self) {
+        let Some(position) = self.history.acknowledged else {
+            return;
+        };
+        for volume in &mut self.volumes {
+            let log = &volume.durable.log;
+            let whole = log.epoch_at(position.index) == Some(position.epoch);
+            if volume.spoiled && volume.damage.is_none() && whole {
+                volume.spoiled = false;
+            }
+        }
     }
 
     /// Notes a fault.

@@ -169,7 +169,11 @@ impl World {
     }
 
     fn wanted_on(&self, host: usize) -> bool {
-        self.api.objects.pods.values().any(|pod| pod.host == Some(host))
+        self.api
+            .objects
+            .pods
+            .values()
+            .any(|pod| pod.host == Some(host))
     }
 
     fn take_in_pods(&mut self, host: usize) {
@@ -200,6 +204,22 @@ impl World {
         }
     }
 
+    /// A process that ended starts again at once, whatever the back-off.
+    pub fn start_soon(&mut self, volume: usize) {
+        for host in 0..self.hosts.all.len() {
+            let pods = &self.hosts.all[host].pods;
+            let found = pods.iter().find(|(_, pod)| pod.volume == Some(volume));
+            let Some(uid) = found.map(|(uid, _)| uid.clone()) else {
+                continue;
+            };
+            if let Some(pod) = self.hosts.all[host].pods.get_mut(&uid) {
+                pod.failures = 0;
+                pod.starting = false;
+            }
+            self.plan_container(host, &uid, 700 * MS);
+        }
+    }
+
     fn plan_container(&mut self, host: usize, uid: &str, after: Time) {
         let Some(pod) = self.hosts.all[host].pods.get_mut(uid) else {
             return;
@@ -224,13 +244,25 @@ impl World {
         let mut to_end = Vec::new();
         let mut over = Vec::new();
         for (uid, local) in &self.hosts.all[host].pods {
-            let object = self.api.objects.pods.get(&local.name).filter(|pod| pod.uid == *uid);
+            let object = self
+                .api
+                .objects
+                .pods
+                .get(&local.name)
+                .filter(|pod| pod.uid == *uid);
             let ends = object.is_none_or(|pod| pod.deleting.is_some());
             if ends && !local.ending {
                 to_end.push(uid.clone());
             }
             if ends && local.proc.is_none() && (local.ending || to_end.contains(uid)) {
                 over.push((uid.clone(), local.name.clone()));
+            }
+        }
+        // Deleted before this kubelet ever began with them.
+        for (name, pod) in self.api.objects.pods.iter() {
+            let unknown = !self.hosts.all[host].pods.contains_key(&pod.uid);
+            if pod.host == Some(host) && pod.deleting.is_some() && unknown {
+                over.push((pod.uid.clone(), name.clone()));
             }
         }
         for uid in to_end {
@@ -262,7 +294,10 @@ impl World {
         if let Some(process) = self.proc_mut(proc) {
             process.ending = Some(limit);
         }
-        self.schedule(HAND_OVER + MS, Event::Node(proc, crate::world::NodeEvent::Exit));
+        self.schedule(
+            HAND_OVER + MS,
+            Event::Node(proc, crate::world::NodeEvent::Exit),
+        );
         self.settle(proc, true);
     }
 
@@ -288,7 +323,9 @@ impl World {
     /// A container starts, if its volume can be used here.
     pub(crate) fn container_starts(&mut self, host: usize, uid: &str, serial: u32) {
         let there = &self.hosts.all[host];
-        let Some(pod) = there.pods.get(uid) else { return };
+        let Some(pod) = there.pods.get(uid) else {
+            return;
+        };
         if !there.up || pod.serial != serial || pod.ending || pod.proc.is_some() {
             if let Some(pod) = self.hosts.all[host].pods.get_mut(uid) {
                 pod.starting = false;
@@ -342,7 +379,10 @@ impl World {
         let clock = self.hosts.all[host].clock;
         let cluster_id = self.profile.cluster_id.clone();
         let (now, mutant) = (self.now, self.mutant);
-        let pod = self.hosts.all[host].pods.get_mut(uid).expect("looked up by the caller");
+        let pod = self.hosts.all[host]
+            .pods
+            .get_mut(uid)
+            .expect("looked up by the caller");
         pod.starting = false;
         pod.volume = Some(volume);
         pod.serial += 1;
@@ -356,13 +396,20 @@ impl World {
             clock,
         };
         let process = Process::start(place, &self.volumes[volume], &cluster_id, now, mutant);
-        let slot = self.procs.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.procs.push(None);
-            self.procs.len() - 1
-        });
+        let slot = self
+            .procs
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                self.procs.push(None);
+                self.procs.len() - 1
+            });
         self.procs[slot] = Some(Box::new(process));
         let proc = ProcRef { slot, run };
-        let pod = self.hosts.all[host].pods.get_mut(uid).expect("looked up above");
+        let pod = self.hosts.all[host]
+            .pods
+            .get_mut(uid)
+            .expect("looked up above");
         pod.proc = Some(proc);
         let name = pod.name.clone();
         self.note(|| format!("{name} starts as run {run} on host {host}"));
@@ -405,7 +452,9 @@ impl World {
         self.note(|| format!("{} run {} ends: {why}", process.node.name, proc.run));
         self.volumes[process.volume].crash(&mut self.rng);
         self.report.process_ends += 1;
-        let pod = self.hosts.all[process.host].pods.get_mut(&process.pod_uid)?;
+        let pod = self.hosts.all[process.host]
+            .pods
+            .get_mut(&process.pod_uid)?;
         pod.proc = None;
         pod.ended = Some((pod.serial, why.to_owned()));
         Some(process.pod_uid)
@@ -446,7 +495,10 @@ impl World {
         self.net.dark[host] = false;
         let uids: Vec<String> = there.pods.keys().cloned().collect();
         for uid in uids {
-            let pod = self.hosts.all[host].pods.get_mut(&uid).expect("just listed");
+            let pod = self.hosts.all[host]
+                .pods
+                .get_mut(&uid)
+                .expect("just listed");
             pod.starting = false;
             pod.failures = 0;
             let after = self.rng.between(500 * MS, 4 * SECOND);
@@ -491,7 +543,12 @@ impl World {
         }
         let mut placed = false;
         for name in self.api.unscheduled() {
-            let bound = self.api.objects.claims.get(&name).and_then(|claim| claim.host);
+            let bound = self
+                .api
+                .objects
+                .claims
+                .get(&name)
+                .and_then(|claim| claim.host);
             let fit = |host: usize, api: &crate::api::Api| {
                 api.host_ready(host) && bound.is_none_or(|only| only == host)
             };

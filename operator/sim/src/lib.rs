@@ -27,6 +27,7 @@ pub mod report;
 pub mod rng;
 mod run;
 pub mod time;
+pub mod watchers;
 pub mod world;
 
 pub use report::Report;

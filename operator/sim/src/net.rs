@@ -122,8 +122,16 @@ impl Network {
 
     /// How long a packet takes.
     pub fn latency(&self, from: usize, to: usize, rng: &mut Rng) -> Time {
-        let base = if from == to { rng.between(20, 80) } else { rng.between(80, 600) };
-        let late = if rng.permille(3) { rng.below(20 * MS) } else { 0 };
+        let base = if from == to {
+            rng.between(20, 80)
+        } else {
+            rng.between(80, 600)
+        };
+        let late = if rng.permille(3) {
+            rng.below(20 * MS)
+        } else {
+            0
+        };
         let slow = self.slow[self.at(from, to)];
         base + late + if slow > 0 { rng.below(slow) } else { 0 }
     }
@@ -206,7 +214,11 @@ impl World {
 
     fn hold_back(&mut self, id: ConnId, side: usize) {
         let now = self.now;
-        let conn = self.net.conns.get_mut(&id).expect("the caller looked it up");
+        let conn = self
+            .net
+            .conns
+            .get_mut(&id)
+            .expect("the caller looked it up");
         let since = *conn.blocked[side].get_or_insert(now);
         let pause = conn.pause[side];
         conn.pause[side] = (pause * 2).min(RETRANSMIT_MAX);
@@ -281,7 +293,9 @@ impl World {
             if !self.net.cuts(sites[1 - side], sites[side]) {
                 let conn = self.net.conns.remove(&id).expect("looked up above");
                 if !conn.closed[side] {
-                    let after = self.net.latency(sites[1 - side], sites[side], &mut self.rng);
+                    let after = self
+                        .net
+                        .latency(sites[1 - side], sites[side], &mut self.rng);
                     let end = conn.ends[side];
                     self.schedule(after, Event::Closed { conn: id, end });
                 }

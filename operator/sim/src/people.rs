@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use standby_api::names;
 use standby_operator_core::plan::Phase;
 
 use crate::time::SECOND;
@@ -14,6 +16,12 @@ impl World {
         usize::try_from(self.api.objects.cluster.spec.instances).unwrap_or(0)
     }
 
+    /// Whether volumes outlive the cluster.
+    #[must_use]
+    pub fn retains(&self) -> bool {
+        self.api.objects.cluster.spec.storage.deletion_policy == standby_api::Deletion::Retain
+    }
+
     /// People look at the cluster now and then.
     pub(crate) fn people_act(&mut self) {
         let after = self.rng.between(SECOND, 8 * SECOND);
@@ -21,12 +29,122 @@ impl World {
         if !self.api.up {
             return;
         }
-        let phase = self.operators.iter().filter(|operator| operator.leading).find_map(|operator| {
-            operator.actor.as_ref()?.phase.as_ref().map(|(phase, ..)| *phase)
-        });
-        if phase == Some(Phase::AwaitingPerson) {
-            self.order_promotion();
+        let phase = self
+            .operators
+            .iter()
+            .filter(|operator| operator.leading)
+            .find_map(|operator| {
+                operator
+                    .actor
+                    .as_ref()?
+                    .phase
+                    .as_ref()
+                    .map(|(phase, ..)| *phase)
+            });
+        if phase == Some(Phase::AwaitingPerson) && self.rng.permille(500) {
+            return self.order_promotion();
         }
+        let people = self.profile.people;
+        if self.faults.active && self.rng.permille(people) {
+            self.change_minds();
+        }
+    }
+
+    /// Somebody orders something.
+    fn change_minds(&mut self) {
+        let epoch = self.api.newest().map_or(0, |view| view.epoch.0);
+        match self.rng.below(12) {
+            0..3 => {
+                let node = self.some_pod().filter(|_| self.rng.permille(600));
+                let node = node.unwrap_or_else(|| "any".into());
+                self.report.fault("order: switchover");
+                self.annotate(names::ANNOTATION_SWITCHOVER, &format!("{node}@{epoch}"));
+            }
+            3..5 => {
+                let pods: Vec<String> = self
+                    .api
+                    .objects
+                    .pods
+                    .iter()
+                    .map(|(name, pod)| format!("{name}@{}", pod.uid))
+                    .collect();
+                self.report.fault("order: restart");
+                self.annotate(names::ANNOTATION_RESTART, &pods.join(","));
+            }
+            5..7 => {
+                let Some(pod) = self.some_pod() else { return };
+                self.report.fault("order: fence");
+                self.annotate(names::ANNOTATION_FENCE, &pod);
+            }
+            7..8 => self.withdraw(names::ANNOTATION_FENCE),
+            8 => {
+                self.report.fault("order: pause");
+                self.annotate(names::ANNOTATION_PAUSED, "true");
+            }
+            9 => self.withdraw(names::ANNOTATION_PAUSED),
+            _ => self.scale(),
+        }
+    }
+
+    fn some_pod(&mut self) -> Option<String> {
+        let pods: Vec<String> = self.api.objects.pods.keys().cloned().collect();
+        (!pods.is_empty()).then(|| pods[self.rng.index(pods.len())].clone())
+    }
+
+    fn scale(&mut self) {
+        let is = self.wanted();
+        // A single copy is another promise, and stays what it was.
+        if is < 2 {
+            return;
+        }
+        let to = if self.rng.permille(500) {
+            is + 1
+        } else {
+            is - 1
+        };
+        let to = to.clamp(2, 5);
+        if to == is {
+            return;
+        }
+        self.report.fault(if to > is {
+            "order: scale up"
+        } else {
+            "order: scale down"
+        });
+        self.note(|| format!("people: instances {is} to {to}"));
+        let cluster = Rc::make_mut(&mut self.api.objects.cluster);
+        cluster.spec.instances = i32::try_from(to).expect("small");
+        let generation = cluster.metadata.generation.unwrap_or(1);
+        cluster.metadata.generation = Some(generation + 1);
+        self.objects_changed();
+    }
+
+    /// People take back what keeps the cluster from being whole.
+    pub fn people_relent(&mut self) {
+        self.withdraw(names::ANNOTATION_FENCE);
+        self.withdraw(names::ANNOTATION_PAUSED);
+    }
+
+    fn withdraw(&mut self, name: &str) {
+        let there = self.api.objects.cluster.metadata.annotations.as_ref();
+        if !there.is_some_and(|all| all.contains_key(name)) {
+            return;
+        }
+        self.note(|| format!("people: without {name}"));
+        let cluster = Rc::make_mut(&mut self.api.objects.cluster);
+        if let Some(all) = &mut cluster.metadata.annotations {
+            all.remove(name);
+        }
+        self.objects_changed();
+    }
+
+    /// People delete the cluster's resource.
+    pub fn people_delete_the_cluster(&mut self) {
+        self.note(|| "people delete the cluster".into());
+        let cluster = Rc::make_mut(&mut self.api.objects.cluster);
+        let now = jiff::Timestamp::from_second(1_700_000_000).expect("a time of this century");
+        cluster.metadata.deletion_timestamp = Some(Time(now));
+        self.objects_changed();
     }
 
     fn order_promotion(&mut self) {
@@ -43,7 +161,7 @@ impl World {
         }
         let node = &able[self.rng.index(able.len())];
         let order = format!("{node}@{}", view.epoch);
-        self.annotate(standby_api::names::ANNOTATION_PROMOTE, &order);
+        self.annotate(names::ANNOTATION_PROMOTE, &order);
     }
 
     /// Somebody annotates the cluster's resource.

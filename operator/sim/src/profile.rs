@@ -5,7 +5,10 @@ use crate::time::{MS, SECOND, Time};
 
 /// Drawn once per run.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "independent choices of a seed")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent choices of a seed"
+)]
 pub struct Profile {
     /// The uid of the cluster's resource.
     pub cluster_id: String,
@@ -50,7 +53,11 @@ impl Profile {
     /// How far a clock may be off, in parts per million.
     #[must_use]
     pub fn most_drift_ppm(&self) -> u64 {
-        if self.wild_clocks { 250_000 } else { self.drift_ppm }
+        if self.wild_clocks {
+            250_000
+        } else {
+            self.drift_ppm
+        }
     }
 
     /// What `seed` is about.
@@ -63,7 +70,9 @@ impl Profile {
             8 => 4,
             _ => 5,
         };
-        let hosts = usize::try_from(rng.between(2, 6)).expect("small").max(instances.min(3));
+        let hosts = usize::try_from(rng.between(2, 6))
+            .expect("small")
+            .max(instances.min(3));
         let single = instances == 1;
         Self {
             cluster_id: format!("{seed:08x}-0000-4000-8000-000000000000"),
@@ -76,10 +85,18 @@ impl Profile {
             manual: rng.permille(120),
             local_volumes: rng.permille(500),
             sync: rng.between(400, 3 * MS),
-            log_kept: *[20, 100, 1_000, 10_000].get(rng.index(4)).expect("one of four"),
-            back_off: *[SECOND, 5 * SECOND, 20 * SECOND].get(rng.index(3)).expect("one of three"),
-            watch_lag: *[20 * MS, 100 * MS, 2 * SECOND].get(rng.index(3)).expect("one of three"),
-            drift_ppm: *[200, 5_000, 40_000].get(rng.index(3)).expect("one of three"),
+            log_kept: *[20, 100, 1_000, 10_000]
+                .get(rng.index(4))
+                .expect("one of four"),
+            back_off: *[SECOND, 5 * SECOND, 20 * SECOND]
+                .get(rng.index(3))
+                .expect("one of three"),
+            watch_lag: *[20 * MS, 100 * MS, 2 * SECOND]
+                .get(rng.index(3))
+                .expect("one of three"),
+            drift_ppm: *[200, 5_000, 40_000]
+                .get(rng.index(3))
+                .expect("one of three"),
             wild_clocks: rng.permille(60),
             fault_every: rng.between(SECOND, 20 * SECOND),
             stormy: rng.between(30 * SECOND, 150 * SECOND),

@@ -43,7 +43,11 @@ impl<E> Queue<E> {
         let Reverse((at, sequence, slot)) = self.heap.pop()?;
         self.free.push(slot);
         let event = self.slots[slot as usize].take();
-        Some((at, sequence, event.expect("a slot is filled until it is popped")))
+        Some((
+            at,
+            sequence,
+            event.expect("a slot is filled until it is popped"),
+        ))
     }
 
     /// When the next event happens.

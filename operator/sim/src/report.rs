@@ -101,6 +101,12 @@ pub struct Report {
     pub heals: u64,
     /// The longest healing, in microseconds.
     pub longest_heal: u64,
+    /// Watch streams opened.
+    pub watches: u64,
+    /// Of these, such that were told of a compaction.
+    pub watches_compacted: u64,
+    /// Events that watchers saw.
+    pub events_watched: u64,
     /// Leases that ran out.
     pub leases_expired: u64,
     /// Faults, by kind.
@@ -125,7 +131,11 @@ impl Report {
 
     /// Takes an event into the trace.
     pub fn mark(&mut self, what: u64) {
-        self.trace = self.trace.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ what;
+        self.trace = self
+            .trace
+            .rotate_left(5)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            ^ what;
     }
 
     /// A fault of some kind.
@@ -148,7 +158,10 @@ impl Report {
     pub fn not_carried_out(&mut self, action: &Action) {
         let text = format!("{action:?}");
         let kind = text.split([' ', '{']).next().unwrap_or_default();
-        *self.actions.entry(format!("not carried out: {kind}")).or_default() += 1;
+        *self
+            .actions
+            .entry(format!("not carried out: {kind}"))
+            .or_default() += 1;
     }
 
     /// Simulated hours.
@@ -182,6 +195,9 @@ impl Report {
         self.snapshots += other.snapshots;
         self.heals += other.heals;
         self.longest_heal = self.longest_heal.max(other.longest_heal);
+        self.watches += other.watches;
+        self.watches_compacted += other.watches_compacted;
+        self.events_watched += other.events_watched;
         self.leases_expired += other.leases_expired;
         for (kind, count) in &other.faults {
             *self.faults.entry(kind.clone()).or_default() += count;
@@ -223,6 +239,8 @@ impl Report {
                 "acknowledged": self.acknowledged, "reads": self.reads,
                 "leasedReads": self.leased_reads, "refused": self.refused,
                 "gaveUp": self.gave_up, "leasesExpired": self.leases_expired,
+                "watches": self.watches, "watchesCompacted": self.watches_compacted,
+                "eventsWatched": self.events_watched,
                 "staleWithWildClocks": self.stale_with_wild_clocks,
             },
             "cluster": {

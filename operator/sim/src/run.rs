@@ -44,15 +44,35 @@ pub fn run(seed: u64, how: Run) -> Report {
         let end = world.now + world.profile.stormy;
         world.run_until(end);
         world.storm_ends();
+        world.people_relent();
         heal(&mut world);
     }
     world.clients.stopped = true;
     world.run_until(world.now + CATCH_UP);
     healed::converged(&world);
+    if world.rng.permille(100) {
+        delete(&mut world);
+    }
     let mut report = std::mem::take(&mut world.report);
     report.simulated = world.now;
     report.leases_expired = world.history.model.expired;
     report
+}
+
+/// The cluster is deleted: its volumes stay, and everything of it is let go of.
+fn delete(world: &mut World) {
+    world.people_delete_the_cluster();
+    world.run_until(world.now + 20 * SECOND);
+    if !world.api.released {
+        world.broken("liveness", "a deleted cluster is not let go of".into());
+    }
+    let owned = world.api.objects.claims.values().any(|claim| claim.owned);
+    if owned && world.retains() {
+        world.broken(
+            "deletion",
+            "a volume goes with the cluster that was to be kept".into(),
+        );
+    }
 }
 
 /// Lets the cluster heal.
@@ -62,6 +82,7 @@ fn heal(world: &mut World) {
     let deadline = began + HEAL_WITHIN + world.profile.back_off;
     loop {
         world.run_until(world.now + SECOND / 2);
+        world.look_at_spoiled();
         let missing = healed::missing(world);
         let writes = world.report.acknowledged >= written + WRITES_AFTER;
         if missing.is_none() && writes {
@@ -69,7 +90,10 @@ fn heal(world: &mut World) {
         }
         if world.now >= deadline {
             let what = missing.unwrap_or_else(|| "writes do not go".into());
-            let text = format!("{} s after the faults: {what}", (world.now - began) / SECOND);
+            let text = format!(
+                "{} s after the faults: {what}",
+                (world.now - began) / SECOND
+            );
             world.broken("liveness", text);
         }
     }

@@ -33,6 +33,9 @@ impl Clock {
     pub fn wait(self, now: Time, until: Micros) -> Time {
         let left = i128::from(until.since(self.at(now)).0);
         let real = left * 1_000_000 / (1_000_000 + i128::from(self.ppm));
-        Time::try_from(real).unwrap_or(Time::MAX / 4).min(Time::MAX / 4) + 1
+        Time::try_from(real)
+            .unwrap_or(Time::MAX / 4)
+            .min(Time::MAX / 4)
+            + 1
     }
 }

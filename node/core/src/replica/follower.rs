@@ -177,6 +177,9 @@ impl Replica {
             follower.matched = true;
             follower.link = LinkState::Up;
             follower.heard_at = now;
+            // The gap before says nothing about how regularly heartbeats come.
+            follower.detector.heard(now, false);
+            follower.detector.reconnected();
         }
         self.acknowledge();
     }
@@ -279,6 +282,7 @@ impl Replica {
             return;
         }
         follower.heard_at = now;
+        follower.detector.heard(now, false);
         follower.link = LinkState::Up;
         follower.told_commit = follower.told_commit.max(commit);
         for entry in &entries {
@@ -339,6 +343,7 @@ impl Replica {
             return;
         };
         follower.heard_at = now;
+        follower.detector.heard(now, true);
         follower.stuck = stuck;
         if !follower.matched {
             // Filled from a snapshot: alive, but its log says nothing yet, and it grants nothing.

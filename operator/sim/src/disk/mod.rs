@@ -27,7 +27,9 @@ impl Log {
     /// The last position.
     #[must_use]
     pub fn last(&self) -> Position {
-        self.entries.back().map_or(self.base, |entry| entry.position)
+        self.entries
+            .back()
+            .map_or(self.base, |entry| entry.position)
     }
 
     /// The entry at `index`.
@@ -48,7 +50,11 @@ impl Log {
 
     /// Cuts everything after `index`.
     pub fn truncate_after(&mut self, index: Index) {
-        while self.entries.back().is_some_and(|entry| entry.position.index > index) {
+        while self
+            .entries
+            .back()
+            .is_some_and(|entry| entry.position.index > index)
+        {
             self.entries.pop_back();
         }
     }
@@ -58,7 +64,11 @@ impl Log {
         let Some(epoch) = self.epoch_at(index) else {
             return;
         };
-        while self.entries.front().is_some_and(|entry| entry.position.index <= index) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.position.index <= index)
+        {
             self.entries.pop_front();
         }
         self.base = Position::new(epoch, index);

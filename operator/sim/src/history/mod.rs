@@ -109,15 +109,22 @@ impl History {
         let at = usize::try_from(index.0 - 1).expect("small");
         if let Some((epoch, payload)) = self.entries.get(at) {
             if *epoch != entry.position.epoch || *payload != entry.payload {
-                return Err(format!("another entry at {}, committed in {epoch}", entry.position));
+                return Err(format!(
+                    "another entry at {}, committed in {epoch}",
+                    entry.position
+                ));
             }
             return Ok(());
         }
         if at != self.entries.len() {
-            return Err(format!("{} was applied before what stands before it", entry.position));
+            return Err(format!(
+                "{} was applied before what stands before it",
+                entry.position
+            ));
         }
         let change = self.model.apply(entry, now)?;
-        self.entries.push((entry.position.epoch, entry.payload.clone()));
+        self.entries
+            .push((entry.position.epoch, entry.payload.clone()));
         self.revisions.push(self.model.revision);
         if let Some((revision, made)) = point(outcome) {
             let right = revision == self.model.revision && made == change.made;
@@ -145,10 +152,16 @@ impl History {
         let Some((revision, made)) = point(outcome) else {
             return Told::Fine;
         };
-        let behind = if made { revision <= floor } else { revision < floor };
+        let behind = if made {
+            revision <= floor
+        } else {
+            revision < floor
+        };
         self.floor = self.floor.max(revision);
         if behind {
-            return Told::Stale(format!("write {op} stands at {revision}, {floor} was answered before"));
+            return Told::Stale(format!(
+                "write {op} stands at {revision}, {floor} was answered before"
+            ));
         }
         Told::Fine
     }

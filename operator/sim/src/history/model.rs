@@ -41,6 +41,10 @@ pub struct Model {
     pub revision: i64,
     keys: BTreeMap<Bytes, Vec<Version>>,
     leases: BTreeMap<i64, Lease>,
+    /// What happened: revision, key, and whether it was written (not deleted).
+    events: Vec<(i64, Bytes, bool)>,
+    /// The highest revision that was compacted.
+    pub compacted: i64,
     /// What clocks may gain, in parts per million.
     pub drift_ppm: u64,
     /// Leases that ran out.
@@ -53,6 +57,8 @@ impl Default for Model {
             revision: 1,
             keys: BTreeMap::new(),
             leases: BTreeMap::new(),
+            events: Vec::new(),
+            compacted: 0,
             drift_ppm: 0,
             expired: 0,
         }
@@ -127,13 +133,21 @@ impl Model {
                 }
                 Change::default()
             }
-            Command::Compact(_) | Command::Sweep(_) => Change::default(),
+            Command::Compact(compact) => {
+                if compact.revision <= self.revision {
+                    self.compacted = self.compacted.max(compact.revision);
+                }
+                Change::default()
+            }
+            Command::Sweep(_) => Change::default(),
         })
     }
 
     fn txn(&mut self, txn: &TxnRequest) -> Change {
         let holds = txn.compare.iter().all(|compare| {
-            let is = self.current(&compare.key).map_or(0, |version| version.revision);
+            let is = self
+                .current(&compare.key)
+                .map_or(0, |version| version.revision);
             compare.target_union == Some(compare::TargetUnion::ModRevision(is))
         });
         let Some(request_op::Request::RequestPut(put)) = txn
@@ -174,6 +188,7 @@ impl Model {
             value: Some((value, created, count, lease)),
         };
         self.keys.entry(key.clone()).or_default().push(version);
+        self.events.push((self.revision, key.clone(), true));
     }
 
     fn delete(&mut self, key: &Bytes) {
@@ -189,11 +204,23 @@ impl Model {
             revision,
             value: None,
         });
+        self.events.push((revision, key.clone(), false));
+    }
+
+    /// What happened from one revision to another, both included.
+    pub fn events_between(&self, from: i64, to: i64) -> impl Iterator<Item = &(i64, Bytes, bool)> {
+        let begin = self.events.partition_point(|(at, ..)| *at < from);
+        self.events[begin..]
+            .iter()
+            .take_while(move |(at, ..)| *at <= to)
     }
 
     /// A client was told that a lease lives until then, by clocks that may part.
     pub fn lease_holds(&mut self, id: i64, until: Time) {
-        let _ = self.leases.get_mut(&id).map(|lease| lease.until = lease.until.max(until));
+        let _ = self
+            .leases
+            .get_mut(&id)
+            .map(|lease| lease.until = lease.until.max(until));
     }
 
     /// How an answer to a read differs from what stood there at `revision`.

@@ -10,7 +10,10 @@ pub fn check(world: &mut World, proc: ProcRef, position: Position) {
     let process = world.proc(proc).expect("it just acknowledged");
     let epoch = process.replica.epoch();
     let Some((view, _)) = world.api.views.get(&epoch) else {
-        let text = format!("{} adopted epoch {epoch}, which was never recorded", process.node);
+        let text = format!(
+            "{} adopted epoch {epoch}, which was never recorded",
+            process.node
+        );
         world.broken("V1", text);
     };
     if !view.can_acknowledge() {
@@ -23,7 +26,10 @@ pub fn check(world: &mut World, proc: ProcRef, position: Position) {
     }
     // Whoever might be promoted now must have it too, whatever view it was acknowledged in.
     let recorded = world.api.newest();
-    let holders = view.complete.iter().chain(recorded.iter().flat_map(|view| &view.complete));
+    let holders = view
+        .complete
+        .iter()
+        .chain(recorded.iter().flat_map(|view| &view.complete));
     for holder in holders {
         if let Some(false) = holds(world, holder, position) {
             let text = format!(

@@ -14,18 +14,26 @@ pub fn check(world: &World, proc: ProcRef, message: &Message) {
     let stored = &world.volumes[process.volume].durable.view;
     let stored = stored.as_ref().map_or(Epoch(0), |view| view.epoch);
     if *epoch != stored {
-        let text = format!("{} answers in epoch {epoch} with {stored} stored", process.node);
+        let text = format!(
+            "{} answers in epoch {epoch} with {stored} stored",
+            process.node
+        );
         world.broken("V2", text);
     }
 }
 
 /// Checked when a volume stored a view: it must be one that was recorded.
 pub fn stored(world: &World, volume: usize) {
-    let Some(view) = &world.volumes[volume].durable.view else {
+    let Some(view) = world.volumes[volume].durable.view.clone() else {
         return;
     };
-    let recorded = world.api.views.get(&view.epoch).map(|(recorded, _)| recorded);
-    if recorded != Some(view) {
+    let view = view.without_loss();
+    let recorded = world
+        .api
+        .views
+        .get(&view.epoch)
+        .map(|(recorded, _)| recorded);
+    if recorded != Some(&view) {
         let text = format!(
             "{} adopted {view}, recorded was {recorded:?}",
             world.volumes[volume].node

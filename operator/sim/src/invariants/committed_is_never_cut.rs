@@ -10,11 +10,13 @@ pub fn check(world: &World, proc: ProcRef, index: Index) {
         return;
     };
     let mut at = index.next();
-    while let (Some(mine), Some(committed)) =
-        (process.log.epoch_at(at), world.history.epoch_at(at))
+    while let (Some(mine), Some(committed)) = (process.log.epoch_at(at), world.history.epoch_at(at))
     {
         if mine == committed {
-            let text = format!("{} cuts {at} of epoch {mine}, which was committed", process.node);
+            let text = format!(
+                "{} cuts {at} of epoch {mine}, which was committed",
+                process.node
+            );
             world.broken("V6", text);
         }
         at = at.next();

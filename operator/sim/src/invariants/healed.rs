@@ -13,7 +13,10 @@ pub fn missing(world: &World) -> Option<String> {
     let Some(operator) = world.operators.iter().find(|operator| operator.leading) else {
         return Some("no operator leads".into());
     };
-    let Some((phase, why, since)) = operator.actor.as_ref().and_then(|actor| actor.phase.clone())
+    let Some((phase, why, since)) = operator
+        .actor
+        .as_ref()
+        .and_then(|actor| actor.phase.clone())
     else {
         return Some("the leading operator has not planned yet".into());
     };
@@ -28,14 +31,31 @@ pub fn missing(world: &World) -> Option<String> {
     if world.now < since + SECOND {
         return Some(format!("{phase}, only just"));
     }
+    if let Some(volume) = world
+        .volumes
+        .iter()
+        .find(|volume| !volume.gone && volume.spoiled)
+    {
+        return Some(format!(
+            "nobody noticed that {} lost what it had acknowledged",
+            volume.node
+        ));
+    }
     let running = world.running().count();
     if running < world.wanted() {
-        return Some(format!("{running} nodes run, {} are wanted", world.wanted()));
+        return Some(format!(
+            "{running} nodes run, {} are wanted",
+            world.wanted()
+        ));
     }
     for (_, process) in world.running() {
         let applied = process.state.applied().index;
         if applied.0 + 200 < world.history.last().0 {
-            return Some(format!("{} has applied {applied} of {}", process.node, world.history.last()));
+            return Some(format!(
+                "{} has applied {applied} of {}",
+                process.node,
+                world.history.last()
+            ));
         }
     }
     None
@@ -54,9 +74,27 @@ pub fn converged(world: &World) {
             world.broken("converged", text);
         }
     }
+    for (at, watcher) in world.watchers.iter().enumerate() {
+        let unseen = world
+            .history
+            .model
+            .events_between(watcher.next, i64::MAX)
+            .count();
+        let served = watcher.at.is_some_and(|proc| world.proc(proc).is_some());
+        if served && watcher.end.len() == 1 && unseen > 0 {
+            let text = format!(
+                "watcher {at} lacks {unseen} events from {} on",
+                watcher.next
+            );
+            world.broken("watch", text);
+        }
+    }
     for volume in world.volumes.iter().filter(|volume| !volume.gone) {
         if volume.spoiled {
-            let text = format!("nobody noticed that {} lost what it had acknowledged", volume.node);
+            let text = format!(
+                "nobody noticed that {} lost what it had acknowledged",
+                volume.node
+            );
             world.broken("V11", text);
         }
     }

@@ -14,7 +14,10 @@ pub fn check(world: &World, next: &View) {
         if let Some(adopted) = &volume.durable.view
             && adopted.epoch >= next.epoch
         {
-            let text = format!("{next} is no recovery: {} has adopted {adopted}", volume.node);
+            let text = format!(
+                "{next} is no recovery: {} has adopted {adopted}",
+                volume.node
+            );
             world.broken("V10", text);
         }
     }

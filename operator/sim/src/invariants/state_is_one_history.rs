@@ -27,7 +27,10 @@ pub fn revision(world: &World, proc: ProcRef) {
     if let Some(must) = world.history.revision_at(applied.index)
         && is != must
     {
-        let text = format!("{} is at revision {is} after {applied}, not {must}", process.node);
+        let text = format!(
+            "{} is at revision {is} after {applied}, not {must}",
+            process.node
+        );
         world.broken("V6", text);
     }
 }

@@ -18,7 +18,10 @@ pub fn check(world: &World, which: usize, view: &View, consent: Option<ConsentKi
         world.broken("V3", format!("operator {which} records {view}: {error}"));
     }
     if view.alone && !world.profile.available {
-        world.broken("V7", format!("operator {which} records {view} where durability is Strict"));
+        world.broken(
+            "V7",
+            format!("operator {which} records {view} where durability is Strict"),
+        );
     }
     if let Some((known, _)) = world.api.views.get(&view.epoch)
         && known != view
@@ -40,9 +43,16 @@ fn adopted_somewhere(world: &World, view: &View) -> bool {
 
 fn first(world: &World, view: &View) {
     for volume in world.volumes.iter().filter(|volume| !volume.gone) {
-        let adopted = volume.durable.view.as_ref().map_or(Epoch(0), |view| view.epoch);
+        let adopted = volume
+            .durable
+            .view
+            .as_ref()
+            .map_or(Epoch(0), |view| view.epoch);
         if adopted > Epoch(0) {
-            let text = format!("{view} is no first view: {} has adopted {adopted}", volume.node);
+            let text = format!(
+                "{view} is no first view: {} has adopted {adopted}",
+                volume.node
+            );
             world.broken("V10", text);
         }
     }

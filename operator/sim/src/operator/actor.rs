@@ -12,9 +12,9 @@ use standby_operator_core::observe::{Observation, Recorded};
 use standby_operator_core::plan::{Action, Basis, Phase, Plan, check_record, plan};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 
+use super::OperatorEvent;
 use super::observe::FirstSeen;
 use super::stream::{NodeStream, Orders};
-use super::OperatorEvent;
 use crate::api::{Ask, Purpose, Response, Target};
 use crate::time::{MS, SECOND, Time};
 use crate::world::{Push, World};
@@ -97,6 +97,9 @@ pub struct Actor {
     /// The resource it came from.
     pub object: Option<Rc<StandbyCluster>>,
     looked: Option<Micros>,
+    /// The view object's version as it was read live or written last: a change based on it is refused
+    /// if anything has changed since.
+    held: Option<(View, u64)>,
     wait: Wait,
     rounds: u32,
     failures: u32,
@@ -131,6 +134,7 @@ impl Actor {
             cluster: None,
             object: None,
             looked: None,
+            held: None,
             wait: Wait::Idle,
             rounds: 0,
             failures: 0,
@@ -151,7 +155,10 @@ impl Actor {
     /// One line.
     #[must_use]
     pub fn describe(&self) -> String {
-        format!("{:?}, waits {:?}, work {:?}", self.phase, self.wait, self.work)
+        format!(
+            "{:?}, waits {:?}, work {:?}",
+            self.phase, self.wait, self.work
+        )
     }
 
     fn epoch(&self) -> Epoch {
@@ -253,7 +260,10 @@ impl World {
             return;
         }
         let Some(object) = object else { return };
-        let known = actor.object.as_ref().is_some_and(|known| Rc::ptr_eq(known, &object));
+        let known = actor
+            .object
+            .as_ref()
+            .is_some_and(|known| Rc::ptr_eq(known, &object));
         if !known {
             let identity = actor.cluster.as_ref().map(|cluster| cluster.id.clone());
             if let Ok(cluster) = validate(&object, &settings(), identity) {
@@ -296,9 +306,15 @@ impl World {
         self.announce(which, &plan);
         if again && let Some((next, _)) = plan.view_to_record() {
             self.note(|| format!("operator {which} plans {next}: {}", plan.why));
-            if let Some(actor) = &mut self.operators[which].actor {
-                actor.wait = Wait::Compare(Box::new((observation, plan)));
+            let planned = Box::new((observation, plan));
+            let Some(actor) = &mut self.operators[which].actor else {
+                return;
+            };
+            // What was read or written last spares the read before the write.
+            if let Some(held) = actor.held.take() {
+                return self.compare(which, planned, Some(held));
             }
+            actor.wait = Wait::Compare(planned);
             self.call(which, Purpose::Compare, Ask::ReadView, HOT);
             return;
         }
@@ -322,26 +338,32 @@ impl World {
 
     fn order(&mut self, which: usize, observation: &Observation, plan: &Plan) {
         let pods = self.operators[which].cache.pods.1.clone();
-        let push = plan.actions.iter().find_map(|planned| match &planned.action {
-            Action::Push {
-                await_nodes,
-                previous_stopped,
-            } => Some(Rc::new(Push {
-                view: observation.view().cloned(),
-                await_nodes: await_nodes.clone(),
-                previous_stopped: *previous_stopped,
-                peers: pods
-                    .iter()
-                    .filter_map(|(name, pod)| Some((name.clone(), pod.ip?)))
-                    .collect(),
-            })),
-            _ => None,
-        });
+        let push = plan
+            .actions
+            .iter()
+            .find_map(|planned| match &planned.action {
+                Action::Push {
+                    await_nodes,
+                    previous_stopped,
+                } => Some(Rc::new(Push {
+                    view: observation.view().cloned(),
+                    await_nodes: await_nodes.clone(),
+                    previous_stopped: *previous_stopped,
+                    peers: pods
+                        .iter()
+                        .filter_map(|(name, pod)| Some((name.clone(), pod.ip?)))
+                        .collect(),
+                })),
+                _ => None,
+            });
         let Some(push) = push else { return };
-        let step_down = plan.actions.iter().find_map(|planned| match &planned.action {
-            Action::StepDown { node, epoch } => Some((node.clone(), *epoch)),
-            _ => None,
-        });
+        let step_down = plan
+            .actions
+            .iter()
+            .find_map(|planned| match &planned.action {
+                Action::StepDown { node, epoch } => Some((node.clone(), *epoch)),
+                _ => None,
+            });
         let Some(actor) = &self.operators[which].actor else {
             return;
         };
@@ -359,14 +381,17 @@ impl World {
     fn announce(&mut self, which: usize, plan: &Plan) {
         let now = self.operator_now(which);
         let pods = self.operators[which].cache.pods.1.clone();
-        let wanted: Option<Target> = plan.actions.iter().find_map(|planned| match &planned.action {
-            Action::Announce { node, .. } => {
-                let ip = pods.get(node).and_then(|pod| pod.ip);
-                Some(ip.map(|ip| (node.clone(), ip)))
-            }
-            Action::Withdraw => Some(None),
-            _ => None,
-        });
+        let wanted: Option<Target> =
+            plan.actions
+                .iter()
+                .find_map(|planned| match &planned.action {
+                    Action::Announce { node, .. } => {
+                        let ip = pods.get(node).and_then(|pod| pod.ip);
+                        Some(ip.map(|ip| (node.clone(), ip)))
+                    }
+                    Action::Withdraw => Some(None),
+                    _ => None,
+                });
         let Some(target) = wanted else { return };
         let Some(actor) = &mut self.operators[which].actor else {
             return;
@@ -380,7 +405,12 @@ impl World {
         }
         actor.announcing = Some(target.clone());
         let version = actor.slice_version;
-        self.call(which, Purpose::Announce, Ask::WriteSlice(target, version), HOT);
+        self.call(
+            which,
+            Purpose::Announce,
+            Ask::WriteSlice(target, version),
+            HOT,
+        );
     }
 
     pub(super) fn announced(&mut self, which: usize, response: &Response) {
@@ -418,6 +448,7 @@ impl World {
         let wait = std::mem::replace(&mut actor.wait, Wait::Idle);
         match (purpose, wait, answer) {
             (Purpose::Prepare, Wait::Prepare, Response::View(found)) => {
+                actor.held.clone_from(&found);
                 actor.recorded = found.map_or(Recorded::Absent, |(view, _)| Recorded::View(view));
                 actor.looked = Some(now);
                 self.drive(which, false);
@@ -426,9 +457,15 @@ impl World {
             (Purpose::Compare, Wait::Compare(planned), Response::View(found)) => {
                 self.compare(which, planned, found);
             }
-            (Purpose::Record, Wait::Record(planned), Response::Written(_)) => {
-                let next = planned.1.view_to_record().expect("it was planned").0.clone();
+            (Purpose::Record, Wait::Record(planned), Response::Written(version)) => {
+                let next = planned
+                    .1
+                    .view_to_record()
+                    .expect("it was planned")
+                    .0
+                    .clone();
                 actor.memory.view_recorded(&next, now);
+                actor.held = Some((next.clone(), version));
                 actor.recorded = Recorded::View(next);
                 actor.looked = Some(now);
                 self.drive(which, false);
@@ -439,13 +476,17 @@ impl World {
             (Purpose::Record, Wait::Record(planned), Response::Invalid(why)) => {
                 // The rules of views caught what the planner should not have planned.
                 let plan = planned.1.to_string();
-                self.broken("rules", format!("the API server refuses a view: {why}\n{plan}"));
+                self.broken(
+                    "rules",
+                    format!("the API server refuses a view: {why}\n{plan}"),
+                );
             }
             (Purpose::Compare, Wait::Compare(_), _) | (Purpose::Record, Wait::Record(_), _) => {
                 actor.recorded = Recorded::Unknown;
                 self.drive(which, true);
             }
             (Purpose::Again, Wait::Again, Response::View(found)) => {
+                actor.held.clone_from(&found);
                 actor.recorded = found.map_or(Recorded::Absent, |(view, _)| Recorded::View(view));
                 self.drive(which, false);
             }
@@ -476,7 +517,7 @@ impl World {
         let recorded = found.as_ref().map(|(view, _)| view);
         let as_planned = match basis {
             Basis::Nothing => recorded.is_none(),
-            Basis::View(view) => recorded == Some(view),
+            Basis::View(view) | Basis::Loss { view, .. } => recorded == Some(view),
             Basis::Nodes { recorded: was, .. } => recorded == was.as_ref(),
         };
         if !as_planned {
@@ -496,7 +537,12 @@ impl World {
             actor.wait = Wait::Record(planned);
         }
         let version = found.map(|(_, version)| version);
-        self.call(which, Purpose::Record, Ask::WriteView(version, Box::new(spec)), HOT);
+        self.call(
+            which,
+            Purpose::Record,
+            Ask::WriteView(version, Box::new(spec)),
+            HOT,
+        );
     }
 
     fn turn_failed(&mut self, which: usize) {
@@ -529,7 +575,10 @@ impl World {
         actor.failures = 0;
         let thresholds = &observation.cluster.thresholds;
         let work = actor.work_retry.wait(now).filter(|_| !actor.busy);
-        let announce = actor.announce_retry.wait(now).filter(|_| actor.announcing.is_none());
+        let announce = actor
+            .announce_retry
+            .wait(now)
+            .filter(|_| actor.announcing.is_none());
         let wait = actor
             .streams
             .values()
@@ -545,7 +594,10 @@ impl World {
     /// The epoch the operator believes to be recorded.
     #[must_use]
     pub fn believed_epoch(&self, which: usize) -> Epoch {
-        self.operators[which].actor.as_ref().map_or(Epoch(0), |actor| actor.epoch())
+        self.operators[which]
+            .actor
+            .as_ref()
+            .map_or(Epoch(0), |actor| actor.epoch())
     }
 }
 

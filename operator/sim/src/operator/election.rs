@@ -23,7 +23,12 @@ impl World {
     fn elect(&mut self, which: usize) {
         let now = self.operator_now(which);
         let operator = &self.operators[which];
-        match evaluate(&operator.election, &operator.name, &LeaseTimes::default(), now) {
+        match evaluate(
+            &operator.election,
+            &operator.name,
+            &LeaseTimes::default(),
+            now,
+        ) {
             Verdict::Lost => self.leadership_lost(which),
             Verdict::Lead { wait } | Verdict::Follow { wait } => {
                 self.operator_later(which, wait.0, OperatorEvent::Election);
@@ -56,7 +61,9 @@ impl World {
                 return self.elect(which);
             }
             (Purpose::Elect(sent), Response::Written(version)) => {
-                operator.election.wrote(&name, &version.to_string(), sent, now);
+                operator
+                    .election
+                    .wrote(&name, &version.to_string(), sent, now);
                 operator.lease_version = Some(version);
                 if !operator.leading {
                     operator.leading = true;

@@ -152,7 +152,9 @@ impl Operator {
 impl World {
     /// The time on an operator's clock.
     pub fn operator_now(&self, which: usize) -> Micros {
-        self.hosts.all[self.operators[which].host].clock.at(self.now)
+        self.hosts.all[self.operators[which].host]
+            .clock
+            .at(self.now)
     }
 
     /// Plans something for an operator's present run.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use standby_core::Micros;
 use standby_operator_core::facts::cluster_facts;
-use standby_operator_core::observe::{
-    ClaimFacts, HostFacts, NodeFacts, Observation, PodFacts, PromoteRequest,
-};
+use standby_operator_core::observe::{ClaimFacts, HostFacts, NodeFacts, Observation, PodFacts};
+
+use standby_operator_core::orders::Orders;
 
 use super::Actor;
 use crate::world::World;
@@ -27,6 +28,12 @@ impl FirstSeen {
 }
 
 impl World {
+    /// The wall clock, for maintenance windows.
+    fn wall(&self) -> Timestamp {
+        let micros = i64::try_from(self.now).expect("a run lasts hours");
+        Timestamp::from_microsecond(1_700_000_000_000_000 + micros).expect("a time of this century")
+    }
+
     /// Every node there is or should be, without streams.
     fn nodes(&self, which: usize, actor: &mut Actor, now: Micros) -> BTreeMap<String, NodeFacts> {
         let cache = &self.operators[which].cache;
@@ -107,7 +114,10 @@ impl World {
         for conn in ended {
             self.stream_ends(which, Some(conn));
         }
-        let ping = actor.cluster.as_ref().map(|cluster| cluster.detection.heartbeat_interval);
+        let ping = actor
+            .cluster
+            .as_ref()
+            .map(|cluster| cluster.detection.heartbeat_interval);
         for name in pods.keys() {
             let (Some(target), Some(ping)) = (target(name), ping) else {
                 continue;
@@ -124,13 +134,8 @@ impl World {
         let cluster = actor.cluster.clone()?;
         let object = actor.object.clone()?;
         let deleting = object.metadata.deletion_timestamp.is_some();
-        let promote: Option<PromoteRequest> = object
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(standby_api::names::ANNOTATION_PROMOTE))
-            .and_then(|text| text.parse().ok());
-        let facts = cluster_facts(&cluster, deleting, promote);
+        let orders = object.metadata.annotations.as_ref().map(Orders::read);
+        let facts = cluster_facts(&cluster, deleting, orders.unwrap_or_default());
         let mut nodes = self.nodes(which, actor, now);
         self.dial_pods(which, actor);
         for (name, facts_of_node) in &mut nodes {
@@ -141,6 +146,8 @@ impl World {
         }
         Some(Observation {
             cluster: facts,
+            wall: self.wall(),
+            losses: Vec::new(),
             recorded: actor.recorded.clone(),
             nodes,
         })

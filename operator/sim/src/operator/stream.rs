@@ -76,7 +76,9 @@ impl NodeStream {
         if self.refused {
             return Stream::Lost(Loss::Refused);
         }
-        self.detector.lost(now, thresholds).map_or(Stream::Alive, Stream::Lost)
+        self.detector
+            .lost(now, thresholds)
+            .map_or(Stream::Alive, Stream::Lost)
     }
 
     /// When it will be lost if nothing arrives; none when it is lost already.
@@ -123,7 +125,10 @@ impl World {
             return;
         }
         let (ip, stamp) = (stream.target.1, stream.stamp);
-        let host = self.hosts.of_address(ip).filter(|host| self.net.reaches(from, *host));
+        let host = self
+            .hosts
+            .of_address(ip)
+            .filter(|host| self.net.reaches(from, *host));
         let after = match host {
             Some(host) => {
                 let there = self.net.latency(from, host, &mut self.rng);
@@ -144,7 +149,10 @@ impl World {
             return;
         }
         let ip = stream.target.1;
-        let host = self.hosts.of_address(ip).filter(|host| self.net.reaches(from, *host));
+        let host = self
+            .hosts
+            .of_address(ip)
+            .filter(|host| self.net.reaches(from, *host));
         let found = self
             .running()
             .find(|(_, process)| process.ip == ip)

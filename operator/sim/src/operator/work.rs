@@ -108,9 +108,8 @@ fn asks(action: &Action, which: usize, world: &mut World) -> Option<Ask> {
             Ask::CreateClaim(node.clone(), !retain)
         }
         Action::CreatePod { node } => Ask::CreatePod(node.clone()),
-        Action::DeletePod { node, uid, force } => {
-            Ask::DeletePod(node.clone(), uid.clone(), *force)
-        }
+        Action::DeletePod { node, uid, force } => Ask::DeletePod(node.clone(), uid.clone(), *force),
+        Action::Release => Ask::Release,
         Action::OwnClaim { node } => Ask::OwnClaim(node.clone(), true),
         Action::LabelPod { node, role } => Ask::LabelPod(node.clone(), (*role).to_owned()),
         Action::RetainClaims { nodes } => Ask::OwnClaim(nodes.first()?.clone(), false),

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use standby_core::replica::{
     Doubt, Input, LinkState as Link, PeerStatus, RoleKind, SessionId, Status,
 };
-use standby_core::{ClusterId, Micros};
+use standby_core::{ClusterId, Micros, View};
 use standby_interface::StateMachine;
 use standby_operator_core::observe::{
     LinkState, NodeReport, NodeRole, Peer, PrimaryLink, WriteStall,
@@ -56,7 +56,9 @@ impl World {
         for chunk in chunks {
             state.restore_chunk(chunk).expect("a whole snapshot");
         }
-        state.finish_restore(position).expect("memory does not fail");
+        state
+            .finish_restore(position)
+            .expect("memory does not fail");
         process.log.entries.clear();
         process.log.base = position;
         process.commit = process.commit.max(position.index);
@@ -65,6 +67,7 @@ impl World {
         self.volumes[at]
             .waiting
             .push_back(DiskJob::Install { position, engine });
+        self.pump_watches(proc);
         self.disk_begins(proc);
     }
 
@@ -118,7 +121,10 @@ impl World {
         let Some(process) = self.proc_mut(proc) else {
             return;
         };
-        let bare = process.replica.view().is_none_or(|view| !view.can_acknowledge());
+        let bare = process
+            .replica
+            .view()
+            .is_none_or(|view| !view.can_acknowledge());
         if process.digest_owed || !(news || bare || process.replica.expects_news()) {
             return;
         }
@@ -184,6 +190,7 @@ impl World {
             serving: status.serving,
             drained: status.drained,
             wants_handover: process.ending.is_some(),
+            wants_switchover_to: None,
             peers: status.peers.iter().map(peer).collect(),
             link: status.primary_link.as_ref().map(|link| PrimaryLink {
                 state: match link.state {
@@ -202,13 +209,17 @@ impl World {
                 local_disk: stall.local_disk,
                 nodes: stall.nodes.clone(),
             }),
-            doubt: status.doubt.as_ref().map(ToString::to_string).unwrap_or_default(),
+            doubt: status
+                .doubt
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
             disk_total_bytes: 1 << 30,
             disk_free_bytes: if full { 0 } else { 1 << 29 },
             disk_full: full,
             version: String::new(),
-            view: status.view,
+            view: status.view.map(View::without_loss),
         })
     }
 }
@@ -229,11 +240,27 @@ fn peer(peer: &PeerStatus) -> Peer {
 fn digest(status: &Status, ending: bool) -> u64 {
     let mut hash = DefaultHasher::new();
     std::mem::discriminant(&status.role).hash(&mut hash);
-    status.view.as_ref().map(|view| view.epoch.0).hash(&mut hash);
-    (status.serving, status.drained, ending, status.doubt.is_some()).hash(&mut hash);
+    status
+        .view
+        .as_ref()
+        .map(|view| view.epoch.0)
+        .hash(&mut hash);
+    (
+        status.serving,
+        status.drained,
+        ending,
+        status.doubt.is_some(),
+    )
+        .hash(&mut hash);
     for peer in &status.peers {
         if peer.complete || peer.session.is_some() {
-            (&peer.node.name, &peer.node.volume.0, peer.complete, peer.session.is_some()).hash(&mut hash);
+            (
+                &peer.node.name,
+                &peer.node.volume.0,
+                peer.complete,
+                peer.session.is_some(),
+            )
+                .hash(&mut hash);
         }
     }
     if let Some(link) = &status.primary_link {
@@ -241,6 +268,8 @@ fn digest(status: &Status, ending: bool) -> u64 {
         link.lost.hash(&mut hash);
     }
     let stalled = status.write_stall.as_ref();
-    stalled.is_some_and(|stall| stall.waiting >= STALL_IS_NEWS).hash(&mut hash);
+    stalled
+        .is_some_and(|stall| stall.waiting >= STALL_IS_NEWS)
+        .hash(&mut hash);
     hash.finish()
 }

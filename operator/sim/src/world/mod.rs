@@ -26,6 +26,7 @@ use crate::queue::Queue;
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::time::{SECOND, Time};
+use crate::watchers::{Watcher, watchers};
 
 /// A run of a node's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +165,10 @@ pub enum Event {
     GivesUp(usize, u64),
     /// Something goes wrong, or is put right.
     Fault(Fault),
+    /// A watcher acts.
+    Watcher(usize),
+    /// Something arrives at a watcher, on one of its streams.
+    Watched(usize, u64, Box<standby_etcd::watch::Item>),
     /// The next fault is drawn.
     DrawFault,
     /// People change their minds.
@@ -220,6 +225,8 @@ pub struct World {
     pub operators: Vec<Operator>,
     /// Clients.
     pub clients: Clients,
+    /// Clients that watch.
+    pub watchers: Vec<Watcher>,
     /// What really happened to the data.
     pub history: History,
     /// Faults in force.
@@ -254,6 +261,7 @@ impl World {
             api: Api::new(&profile),
             operators,
             clients: Clients::new(profile.clients),
+            watchers: watchers(),
             history: History::default(),
             faults: Faults::new(&profile),
             mutant,
@@ -273,6 +281,9 @@ impl World {
         self.schedule(SECOND / 2, Event::OperatorStarts(1));
         for client in 0..self.profile.clients {
             self.schedule(SECOND, Event::Client(client));
+        }
+        for watcher in 0..self.watchers.len() {
+            self.schedule(2 * SECOND, Event::Watcher(watcher));
         }
         self.schedule(5 * SECOND, Event::HostCheck);
     }
@@ -316,7 +327,10 @@ impl World {
     ///
     /// # Panics
     /// Always.
-    #[allow(clippy::needless_pass_by_value, reason = "it is the last use of the text")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "it is the last use of the text"
+    )]
     pub fn broken(&self, rule: &str, what: String) -> ! {
         let recent: Vec<&str> = self.recent.iter().map(String::as_str).collect();
         panic!(
@@ -334,7 +348,11 @@ impl World {
         let mut lines = vec![format!("profile: {:?}", self.profile)];
         for process in self.procs.iter().flatten() {
             let now = process.clock.at(self.now);
-            lines.push(format!("{}: {:?}", process.node, process.replica.status(now)));
+            lines.push(format!(
+                "{}: {:?}",
+                process.node,
+                process.replica.status(now)
+            ));
         }
         lines.push(format!("recorded: {:?}", self.api.recorded()));
         for (name, pod) in self.api.objects.pods.iter() {
@@ -386,7 +404,8 @@ impl World {
         };
         self.now = at;
         self.report.events += 1;
-        self.report.mark(at ^ sequence.rotate_left(32) ^ kind_of(&event));
+        self.report
+            .mark(at ^ sequence.rotate_left(32) ^ kind_of(&event));
         if let Some(until) = self.asleep_until(&event) {
             self.schedule_at(until, event);
             return;
@@ -452,6 +471,8 @@ impl World {
             Event::Asked(proc, request) => self.asked(proc, *request),
             Event::Answered(answer) => self.answered(*answer),
             Event::GivesUp(client, op) => self.client_gives_up(client, op),
+            Event::Watcher(which) => self.watcher_acts(which),
+            Event::Watched(which, stream, item) => self.watched(which, stream, *item),
             Event::Fault(fault) => self.fault(fault),
             Event::DrawFault => self.draw_fault(),
             Event::People => self.people_act(),
@@ -485,5 +506,7 @@ fn kind_of(event: &Event) -> u64 {
         Event::Fault(_) => 21,
         Event::DrawFault => 22,
         Event::People => 23,
+        Event::Watcher(_) => 25,
+        Event::Watched(..) => 26,
     }
 }

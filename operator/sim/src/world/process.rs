@@ -8,12 +8,14 @@ use standby_core::replica::{Doubt, Mutant, ReadTicket, Replica, Start, Timing};
 use standby_core::{ClusterId, Entry, Epoch, Index, Message, NodeId, Position};
 use standby_etcd::lessor::Lessor;
 use standby_etcd::state::{EtcdState, ReadView};
+use standby_etcd::watch::WatchHub;
 use standby_interface::StateMachine;
 
 use crate::clients::{Asker, Request};
 use crate::disk::{Log, SimEngine, Volume};
 use crate::net::ConnId;
 use crate::time::{Clock, Time};
+use crate::watchers::Served;
 
 /// Entries in one message to a follower.
 const BATCH_ENTRIES: usize = 64;
@@ -63,6 +65,10 @@ pub struct Process {
     pub engine: Arc<SimEngine>,
     /// Leases' times.
     pub lessor: Lessor,
+    /// Every watch here.
+    pub hub: WatchHub,
+    /// The streams it serves.
+    pub watches: Vec<Served>,
     /// What may be applied.
     pub commit: Index,
     /// Streams to followers.
@@ -152,7 +158,9 @@ impl Process {
             replica.mutate(mutant);
         }
         let engine = Arc::new(SimEngine::new(durable.engine.clone()));
-        let state = EtcdState::open(engine.clone()).expect("an engine in memory does not fail");
+        let mut state = EtcdState::open(engine.clone()).expect("an engine in memory does not fail");
+        let hub = WatchHub::new(state.view().current_revision());
+        state.set_event_sink(Arc::new(hub.clone()));
         Self {
             run: place.run,
             node: volume.node.clone(),
@@ -167,6 +175,8 @@ impl Process {
             state,
             engine,
             lessor: Lessor::default(),
+            hub,
+            watches: Vec::new(),
             commit: durable.applied.index,
             streams: BTreeMap::new(),
             snapshots_owed: BTreeMap::new(),

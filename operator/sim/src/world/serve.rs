@@ -74,7 +74,12 @@ impl World {
                 return self.answer(proc, request.asker, Reply::Failed(Failure::NotPrimary));
             }
             let full = self.volumes[process_volume(self, proc)].full;
-            if full && !matches!(request.what, What::Delete { .. } | What::Compact { .. } | What::Revoke { .. }) {
+            if full
+                && !matches!(
+                    request.what,
+                    What::Delete { .. } | What::Compact { .. } | What::Revoke { .. }
+                )
+            {
                 return self.answer(proc, request.asker, Reply::Failed(Failure::Refused));
             }
             let process = self.proc_mut(proc).expect("looked up above");
@@ -82,7 +87,9 @@ impl World {
             return self.propose_waiting(proc);
         }
         match &request.what {
-            What::Range { serializable: true, .. } => self.read(proc, &request),
+            What::Range {
+                serializable: true, ..
+            } => self.read(proc, &request),
             _ => self.read_with_proof(proc, request),
         }
     }

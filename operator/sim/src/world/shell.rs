@@ -414,7 +414,13 @@ impl World {
         let found = self
             .running()
             .find(|(_, process)| process.ip == ip)
-            .map(|(found, process)| (found, process.node.name == wanted.name, process.paused_until));
+            .map(|(found, process)| {
+                (
+                    found,
+                    process.node.name == wanted.name,
+                    process.paused_until,
+                )
+            });
         match found {
             None => {
                 let pause = self.longer_pause(proc);
@@ -626,6 +632,7 @@ impl World {
             }
         }
         invariants::state_is_one_history::revision(self, proc);
+        self.pump_watches(proc);
         self.send_snapshots(proc);
     }
 

@@ -168,3 +168,22 @@ fn v2_a_heartbeat_of_a_lower_epoch_is_answered_with_the_view() {
     node.adopts(&next);
     assert_eq!(node.heartbeat(9, 2, 2), [send(9, Message::ViewIs(next))]);
 }
+
+#[test]
+fn a_follower_learns_how_regularly_heartbeats_come() {
+    let mut node = matched_follower();
+    let link = |node: &Node| {
+        let status = node.replica.status(node.now);
+        status.primary_link.expect("a follower has one")
+    };
+    for sequence in 1..=200 {
+        node.after(100);
+        node.heartbeat(9, 2, sequence);
+    }
+    assert!(!link(&node).lost, "20 s of heartbeats are no silence");
+    assert!(link(&node).phi_milli < 1_000, "{:?}", link(&node));
+    node.after(1_400);
+    assert!(!link(&node).lost, "shorter than the least silence");
+    node.after(200);
+    assert!(link(&node).lost);
+}
