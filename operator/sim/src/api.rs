@@ -182,6 +182,7 @@ pub enum Response {
 
 /// The server.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent faults")]
 pub struct Api {
     /// It runs.
     pub up: bool,

@@ -380,7 +380,7 @@ impl World {
     }
 
     /// An answer arrives at a client.
-    pub(crate) fn answered(&mut self, answer: Answer) {
+    pub(crate) fn answered(&mut self, answer: &Answer) {
         let which = answer.asker.client;
         let client = &mut self.clients.all[which];
         let op = client.pending.as_ref().map(|pending| pending.op);

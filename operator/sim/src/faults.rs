@@ -109,7 +109,7 @@ impl World {
                 }
             }
             Fault::SiteHeals(site) => {
-                for other in 0..self.client_site() + 1 {
+                for other in 0..=self.client_site() {
                     self.net.set_cut(site, other, false);
                     self.net.set_cut(other, site, false);
                 }

@@ -44,6 +44,10 @@ impl World {
         if phase == Some(Phase::AwaitingPerson) && self.rng.permille(500) {
             return self.order_promotion();
         }
+        // Somebody cannot be asked and never will be: only people can say so (V10).
+        if phase == Some(Phase::RecoveryBlocked) && !self.faults.active && self.rng.permille(200) {
+            return self.consent_to_recovery();
+        }
         let people = self.profile.people;
         if self.faults.active && self.rng.permille(people) {
             self.change_minds();
@@ -145,6 +149,20 @@ impl World {
         let now = jiff::Timestamp::from_second(1_700_000_000).expect("a time of this century");
         cluster.metadata.deletion_timestamp = Some(Time(now));
         self.objects_changed();
+    }
+
+    fn consent_to_recovery(&mut self) {
+        let adopted = self
+            .running()
+            .filter_map(|(_, process)| process.replica.view());
+        let Some(epoch) = adopted.map(|view| view.epoch.0).max() else {
+            return;
+        };
+        let consent = serde_json::json!({
+            "cluster": "apps/db", "epoch": epoch, "by": "people", "why": "a volume is gone for good",
+        });
+        self.report.fault("order: accept recovery");
+        self.annotate(names::ANNOTATION_ACCEPT_RECOVERY, &consent.to_string());
     }
 
     fn order_promotion(&mut self) {

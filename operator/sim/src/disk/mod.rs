@@ -177,6 +177,7 @@ pub enum Health {
 
 /// One volume.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent faults")]
 pub struct Volume {
     /// The node it makes: pod name and random id.
     pub node: NodeId,

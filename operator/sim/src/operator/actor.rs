@@ -481,7 +481,9 @@ impl World {
                     format!("the API server refuses a view: {why}\n{plan}"),
                 );
             }
-            (Purpose::Compare, Wait::Compare(_), _) | (Purpose::Record, Wait::Record(_), _) => {
+            (Purpose::Compare, Wait::Compare(_), _)
+            | (Purpose::Record, Wait::Record(_), _)
+            | (Purpose::Again, Wait::Again, Response::Timeout | Response::Unavailable) => {
                 actor.recorded = Recorded::Unknown;
                 self.drive(which, true);
             }
@@ -489,10 +491,6 @@ impl World {
                 actor.held.clone_from(&found);
                 actor.recorded = found.map_or(Recorded::Absent, |(view, _)| Recorded::View(view));
                 self.drive(which, false);
-            }
-            (Purpose::Again, Wait::Again, _) => {
-                actor.recorded = Recorded::Unknown;
-                self.drive(which, true);
             }
             (_, wait, _) => actor.wait = wait,
         }

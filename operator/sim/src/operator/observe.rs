@@ -65,7 +65,6 @@ impl World {
                 ready: pod.container.running.is_some(),
                 role_label: pod.role.clone(),
                 uid: pod.uid.clone(),
-                ..PodFacts::default()
             });
         }
         nodes

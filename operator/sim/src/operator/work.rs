@@ -55,15 +55,16 @@ impl World {
         match action.clone() {
             // Only a live look tells whether the volume can be spared.
             Action::DeleteClaim { .. } => self.call(which, Purpose::Spare, Ask::ReadView, USUAL),
-            action => match asks(&action, which, self) {
-                Some(ask) => self.call(which, Purpose::Work, ask, USUAL),
-                None => {
-                    if let Some(actor) = &mut self.operators[which].actor {
-                        actor.work.pop_front();
-                    }
-                    self.operator_later(which, 0, OperatorEvent::Work);
+            action => {
+                if let Some(ask) = asks(&action, which, self) {
+                    self.call(which, Purpose::Work, ask, USUAL);
+                    return;
                 }
-            },
+                if let Some(actor) = &mut self.operators[which].actor {
+                    actor.work.pop_front();
+                }
+                self.operator_later(which, 0, OperatorEvent::Work);
+            }
         }
     }
 

@@ -469,7 +469,7 @@ impl World {
             }
             Event::Client(which) => self.client_acts(which),
             Event::Asked(proc, request) => self.asked(proc, *request),
-            Event::Answered(answer) => self.answered(*answer),
+            Event::Answered(answer) => self.answered(&answer),
             Event::GivesUp(client, op) => self.client_gives_up(client, op),
             Event::Watcher(which) => self.watcher_acts(which),
             Event::Watched(which, stream, item) => self.watched(which, stream, *item),
