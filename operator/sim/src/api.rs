@@ -33,6 +33,8 @@ pub struct Pod {
     pub container: Container,
     /// Its phase is final.
     pub over: bool,
+    /// What it was built from.
+    pub built_from: Option<String>,
 }
 
 /// A volume claim.
@@ -48,6 +50,8 @@ pub struct Claim {
     pub deleting: bool,
     /// Goes with the cluster.
     pub owned: bool,
+    /// The size it asks for.
+    pub bytes: u64,
 }
 
 /// A host's object.
@@ -106,11 +110,13 @@ pub enum Ask {
     /// Write the lease over the version that was read.
     WriteLease(Option<u64>, String),
     /// Apply a claim.
-    CreateClaim(String, bool),
+    CreateClaim(String, bool, u64),
+    /// Ask for a larger volume.
+    GrowClaim(String, u64),
     /// Let a claim go with the cluster, or outlive it.
     OwnClaim(String, bool),
     /// Create a pod.
-    CreatePod(String),
+    CreatePod(String, String),
     /// Delete exactly this pod.
     DeletePod(String, String, bool),
     /// Delete exactly this claim.
@@ -517,32 +523,15 @@ impl World {
                 return Response::Written(version);
             }
             Ask::WriteSlice(target, over) => return self.write_slice(target, over),
-            Ask::CreateClaim(name, owned) => {
-                if !self.api.objects.claims.contains_key(&name) {
-                    let uid = self.api.uid("claim");
-                    let claim = Claim {
-                        uid,
-                        owned,
-                        ..Claim::default()
-                    };
-                    self.api.claims().insert(name, claim);
-                }
-                Response::Written(self.api.bump())
-            }
-            Ask::OwnClaim(name, own) => match self.api.claims().get_mut(&name) {
-                None => Response::NotFound,
-                Some(claim) => {
-                    claim.owned = own;
-                    Response::Written(self.api.bump())
-                }
-            },
-            Ask::CreatePod(name) => {
+            Ask::CreateClaim(..) | Ask::GrowClaim(..) | Ask::OwnClaim(..) => self.change_claim(ask),
+            Ask::CreatePod(name, built_from) => {
                 if self.api.objects.pods.contains_key(&name) {
                     return Response::Conflict;
                 }
                 let uid = self.api.uid("pod");
                 let pod = Pod {
                     uid,
+                    built_from: Some(built_from),
                     ..Pod::default()
                 };
                 self.api.pods().insert(name, pod);
@@ -567,6 +556,39 @@ impl World {
         };
         self.objects_changed();
         response
+    }
+
+    fn change_claim(&mut self, ask: Ask) -> Response {
+        match ask {
+            Ask::CreateClaim(name, owned, bytes) => {
+                if !self.api.objects.claims.contains_key(&name) {
+                    let uid = self.api.uid("claim");
+                    let claim = Claim {
+                        uid,
+                        owned,
+                        bytes,
+                        ..Claim::default()
+                    };
+                    self.api.claims().insert(name, claim);
+                }
+                Response::Written(self.api.bump())
+            }
+            Ask::GrowClaim(name, bytes) => match self.api.claims().get_mut(&name) {
+                None => Response::NotFound,
+                Some(claim) => {
+                    claim.bytes = bytes;
+                    Response::Written(self.api.bump())
+                }
+            },
+            Ask::OwnClaim(name, own) => match self.api.claims().get_mut(&name) {
+                None => Response::NotFound,
+                Some(claim) => {
+                    claim.owned = own;
+                    Response::Written(self.api.bump())
+                }
+            },
+            _ => Response::NotFound,
+        }
     }
 
     /// Somebody asks with kubectl.

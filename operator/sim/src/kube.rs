@@ -366,7 +366,7 @@ impl World {
         let uid = claim.uid.clone();
         let at = self.volumes.len();
         let bound = self.profile.local_volumes.then_some(host);
-        let id = NodeId::new(name, format!("{:016x}", self.rng.next()));
+        let id = NodeId::new(name, format!("{:016x}", self.rng.draw()));
         self.volumes.push(Volume::new(id, bound));
         self.api.bind_claim(name, &uid, at, bound);
         self.objects_changed();
@@ -574,7 +574,7 @@ impl World {
 
     /// The place of a volume that is given up gets an empty one under a new identity.
     pub fn renew_volume(&mut self, at: usize) {
-        let id = format!("{:016x}", self.rng.next());
+        let id = format!("{:016x}", self.rng.draw());
         let volume = &mut self.volumes[at];
         let node = NodeId::new(volume.node.name.clone(), id);
         let peers = volume.durable.peers.clone();

@@ -166,9 +166,8 @@ impl Report {
 
     /// Simulated hours.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, reason = "for people")]
     pub fn hours(&self) -> f64 {
-        self.simulated as f64 / 3.6e9
+        crate::time::seconds(self.simulated) / 3_600.0
     }
 
     /// Adds another run's figures.
@@ -249,7 +248,7 @@ impl Report {
                 "processEnds": self.process_ends, "volumesLost": self.volumes_lost,
                 "volumesGivenUp": self.discards, "snapshots": self.snapshots,
                 "operatorsCameToLead": self.leaders, "operatorsLostTheLead": self.leaders_lost,
-                "heals": self.heals, "longestHealSeconds": self.longest_heal as f64 / 1e6,
+                "heals": self.heals, "longestHealSeconds": crate::time::seconds(self.longest_heal),
             },
             "actions": self.actions,
         })

@@ -13,7 +13,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -24,7 +24,7 @@ impl Rng {
     /// A number below `end`, which must not be zero.
     pub fn below(&mut self, end: u64) -> u64 {
         assert!(end > 0, "nothing is below zero");
-        self.next() % end
+        self.draw() % end
     }
 
     /// A number from `from` up to, not including, `end`.

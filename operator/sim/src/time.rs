@@ -10,6 +10,13 @@ pub const MS: Time = 1_000;
 /// A second.
 pub const SECOND: Time = 1_000 * MS;
 
+/// A span or a point in time in seconds, for people.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub fn seconds(time: Time) -> f64 {
+    time as f64 / 1e6
+}
+
 /// A host's monotonic clock: it runs a little too fast or too slow, and began elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {

@@ -39,11 +39,20 @@ impl World {
         let cache = &self.operators[which].cache;
         let mut nodes: BTreeMap<String, NodeFacts> = BTreeMap::new();
         for (name, claim) in cache.claims.1.iter() {
+            let mut home = HostFacts::Unknown;
+            if let Some(host) = claim.host {
+                home = self.host_facts(which, host, &mut actor.seen, now);
+            }
             nodes.entry(name.clone()).or_default().claim = Some(ClaimFacts {
                 uid: claim.uid.clone(),
                 deleting: claim.deleting,
                 owned: claim.owned,
                 bound_to_host: claim.host.map(|host| format!("h{host}")),
+                home,
+                lost: false,
+                requested_bytes: claim.bytes,
+                expandable: Some(true),
+                grows_when_mounted: false,
             });
         }
         for (name, pod) in cache.pods.1.iter() {
@@ -64,6 +73,13 @@ impl World {
                     .map(|_| actor.seen.since(format!("deleting/{}", pod.uid), now)),
                 ready: pod.container.running.is_some(),
                 role_label: pod.role.clone(),
+                built_from: pod.built_from.clone(),
+                cordoned: pod.host.is_some_and(|host| {
+                    let object = cache.hosts.1.get(host);
+                    object.is_none_or(|object| object.cordoned || !object.exists)
+                }),
+                since: actor.seen.since(format!("pod/{}", pod.uid), now),
+                waits: String::new(),
                 uid: pod.uid.clone(),
             });
         }
@@ -93,6 +109,16 @@ impl World {
                 HostFacts::Gone(seen.since(gone, now))
             }
         }
+    }
+
+    /// Whether another host could take a pod.
+    fn room(&self, which: usize) -> bool {
+        let cache = &self.operators[which].cache;
+        let taken = |host: usize| cache.pods.1.values().any(|pod| pod.host == Some(host));
+        let able = |(at, host): (usize, &crate::api::HostObject)| {
+            host.exists && host.ready && !host.cordoned && !taken(at)
+        };
+        cache.hosts.1.iter().enumerate().any(able)
     }
 
     /// One stream to each pod that has an address: another pod object is another stream.
@@ -134,8 +160,9 @@ impl World {
         let object = actor.object.clone()?;
         let deleting = object.metadata.deletion_timestamp.is_some();
         let orders = object.metadata.annotations.as_ref().map(Orders::read);
-        let facts = cluster_facts(&cluster, deleting, orders.unwrap_or_default());
+        let mut facts = cluster_facts(&cluster, deleting, orders.unwrap_or_default());
         let mut nodes = self.nodes(which, actor, now);
+        facts.upkeep.room = self.room(which);
         self.dial_pods(which, actor);
         for (name, facts_of_node) in &mut nodes {
             if let Some(stream) = actor.streams.get(name) {

@@ -108,7 +108,7 @@ impl World {
         ping: Micros,
     ) {
         let now = self.operator_now(which);
-        let stamp = self.rng.next();
+        let stamp = self.rng.draw();
         if let Some(actor) = &mut self.operators[which].actor {
             let stream = NodeStream::new(target, now, ping, stamp);
             actor.streams.insert(pod.to_owned(), stream);
@@ -260,7 +260,7 @@ impl World {
 
     fn drop_session(&mut self, which: usize, pod: &str) {
         let end = self.operator_end(which);
-        let stamp = self.rng.next();
+        let stamp = self.rng.draw();
         let Some(stream) = self.stream(which, pod) else {
             return;
         };

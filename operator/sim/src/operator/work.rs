@@ -1,6 +1,8 @@
 //! Work beside the actor, one call after the other, as `operator/src/reconcile/apply.rs` does it.
 
+use standby_operator_core::build::pod;
 use standby_operator_core::plan::{Action, Plan};
+use standby_operator_core::validate::ValidatedCluster;
 
 use super::OperatorEvent;
 use crate::api::{Ask, Purpose, Response};
@@ -97,18 +99,24 @@ impl World {
     }
 }
 
+fn cluster_of(world: &World, which: usize) -> Option<&ValidatedCluster> {
+    let actor = world.operators[which].actor.as_ref()?;
+    actor.cluster.as_deref()
+}
+
 /// What to ask the API server for an action; none when there is nothing to ask.
 fn asks(action: &Action, which: usize, world: &mut World) -> Option<Ask> {
     Some(match action {
         Action::CreateClaim { node } => {
-            let retain = world.operators[which]
-                .actor
-                .as_ref()
-                .and_then(|actor| actor.cluster.as_ref())
-                .is_some_and(|cluster| cluster.storage.retain);
-            Ask::CreateClaim(node.clone(), !retain)
+            let cluster = cluster_of(world, which)?;
+            let (retain, bytes) = (cluster.storage.retain, cluster.storage.size_bytes);
+            Ask::CreateClaim(node.clone(), !retain, bytes)
         }
-        Action::CreatePod { node } => Ask::CreatePod(node.clone()),
+        Action::GrowClaim { node, bytes } => Ask::GrowClaim(node.clone(), *bytes),
+        Action::CreatePod { node } => {
+            let built_from = pod::built_from(cluster_of(world, which)?);
+            Ask::CreatePod(node.clone(), built_from)
+        }
         Action::DeletePod { node, uid, force } => Ask::DeletePod(node.clone(), uid.clone(), *force),
         Action::Release => Ask::Release,
         Action::OwnClaim { node } => Ask::OwnClaim(node.clone(), true),

@@ -313,7 +313,7 @@ impl World {
     /// Notes a line for whoever looks at a failure.
     pub fn note(&mut self, line: impl FnOnce() -> String) {
         const KEPT: usize = 400;
-        let line = format!("{:>12.6} {}", self.now as f64 / 1e6, line());
+        let line = format!("{:>12.6} {}", crate::time::seconds(self.now), line());
         if self.verbose {
             eprintln!("{line}");
         }

@@ -20,6 +20,10 @@ use crate::watchers::Served;
 /// Entries in one message to a follower.
 const BATCH_ENTRIES: usize = 64;
 
+/// What a stream wants was given up by the log meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released;
+
 /// A follower's stream.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -225,7 +229,7 @@ impl Process {
     }
 
     /// The next message of a stream; an error when what it wants was given up meanwhile.
-    pub fn next_batch(&mut self, session: ConnId) -> Result<Option<Message>, ()> {
+    pub fn next_batch(&mut self, session: ConnId) -> Result<Option<Message>, Released> {
         let Some(stream) = self.streams.get(&session) else {
             return Ok(None);
         };
@@ -235,7 +239,7 @@ impl Process {
         let mut entries = Vec::new();
         let mut index = stream.previous.index.next();
         while index <= stream.upto && entries.len() < BATCH_ENTRIES {
-            entries.push(self.log.entry(index).ok_or(())?.clone());
+            entries.push(self.log.entry(index).ok_or(Released)?.clone());
             index = index.next();
         }
         let stream = self.streams.get_mut(&session).expect("looked up above");

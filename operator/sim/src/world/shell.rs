@@ -262,7 +262,7 @@ impl World {
                 match batch {
                     Ok(Some(message)) => self.send_core(proc, session, Packet::Core(message)),
                     Ok(None) => break,
-                    Err(()) => {
+                    Err(_) => {
                         self.close_session(proc, session);
                         break;
                     }
@@ -697,23 +697,19 @@ impl World {
             let group: Vec<_> = process.waiting.drain(..).collect();
             let payloads = group.iter().map(|(payload, _)| payload.clone()).collect();
             let local = process.clock.at(now);
-            match process.replica.propose(local, payloads) {
-                Ok(first) => {
-                    let mut index = first;
-                    for (_, asker) in group {
-                        process.pending.insert(index, asker);
-                        index = index.next();
-                    }
-                    let last = process.replica.log().last().index;
-                    process.under_way.push_back(last);
+            let Ok(first) = process.replica.propose(local, payloads) else {
+                for (_, asker) in group {
+                    self.answer(proc, asker, Reply::Failed(Failure::NotPrimary));
                 }
-                Err(_) => {
-                    for (_, asker) in group {
-                        self.answer(proc, asker, Reply::Failed(Failure::NotPrimary));
-                    }
-                    return;
-                }
+                return;
+            };
+            let mut index = first;
+            for (_, asker) in group {
+                process.pending.insert(index, asker);
+                index = index.next();
             }
+            let last = process.replica.log().last().index;
+            process.under_way.push_back(last);
             self.settle(proc, false);
         }
     }
