@@ -31,6 +31,10 @@ pub const ANNOTATION_CLUSTER_ID: &str = "standby.dev/cluster-id";
 pub const ANNOTATION_BUILT_FROM: &str = "standby.dev/built-from";
 /// Annotation of a certificate Secret: when it is to be renewed (RFC 3339).
 pub const ANNOTATION_RENEW_AT: &str = "standby.dev/renew-at";
+/// Annotation of the CA's Secret set by a person to `true`: put a new CA in its place.
+pub const ANNOTATION_ROTATE_CA: &str = "standby.dev/rotate-ca";
+/// Annotation of the CA's Secret: since when every certificate has agreed with it (RFC 3339).
+pub const ANNOTATION_CA_SETTLED: &str = "standby.dev/ca-settled-at";
 /// Annotation of a `StandbyCluster` set by a person, `<pod>@<epoch>`: promote this node now. Answers
 /// a cluster in `failover.mode: Manual`; an order for another epoch is void.
 pub const ANNOTATION_PROMOTE: &str = "standby.dev/promote";

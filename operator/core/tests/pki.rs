@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::json;
-use standby_operator_core::build::pki::{Authority, Renewal, Subject};
+use serde_json::{Value, json};
+use standby_operator_core::build::pki::{Authority, Issued, Renewal, Subject};
+use standby_operator_core::build::rotation::{self, Step};
 use standby_operator_core::build::secret;
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 use x509_parser::extensions::GeneralName;
@@ -213,5 +214,111 @@ fn no_key_gets_into_a_log() {
     assert!(
         !text.contains("PRIVATE") && !text.contains("BEGIN"),
         "{text}"
+    );
+}
+
+/// The Secret after a merge patch, as the API server would keep it.
+fn patched(secret: &Secret, patch: &Value) -> Secret {
+    fn merge(into: &mut Value, patch: &Value) {
+        for (key, value) in patch.as_object().expect("an object") {
+            match value {
+                Value::Null => {
+                    into.as_object_mut().expect("an object").remove(key);
+                }
+                Value::Object(_) => {
+                    if !into[key].is_object() {
+                        into[key] = json!({});
+                    }
+                    merge(&mut into[key], value);
+                }
+                other => into[key] = other.clone(),
+            }
+        }
+    }
+    let mut value = serde_json::to_value(secret).expect("json");
+    merge(&mut value, patch);
+    serde_json::from_value(value).expect("a Secret")
+}
+
+/// Whether somebody who trusts the CAs in `bundle` lets this certificate in.
+fn trusts(bundle: &str, issued: &Issued) -> bool {
+    let leaf = der(&issued.certificate_pem);
+    let (_, leaf) = X509Certificate::from_der(&leaf).expect("it is a certificate");
+    x509_parser::pem::Pem::iter_from_buffer(bundle.as_bytes()).any(|pem| {
+        let pem = pem.expect("PEM");
+        let ca = pem.parse_x509().expect("it is a certificate");
+        leaf.verify_signature(Some(ca.public_key())).is_ok()
+    })
+}
+
+/// Through all of a rotation: whoever has the files of one step trusts whoever has those of the step
+/// before or after, both ways.
+#[test]
+fn while_a_ca_is_replaced_everybody_trusts_everybody() {
+    let mut at = now();
+    let mut stored = secret::authority(&cluster(), &authority());
+    assert_eq!(rotation::due(&stored, at), None);
+    let annotations = stored.metadata.annotations.get_or_insert_default();
+    annotations.insert("standby.dev/rotate-ca".into(), "true".into());
+    let first = Authority::from_secret(&stored).expect("a CA");
+    let mut before = first.issue(&NODE, at).expect("it is issued");
+    let mut steps = Vec::new();
+    for _ in 0..20 {
+        if let Some(step) = rotation::due(&stored, at) {
+            let patch = rotation::patch(&stored, step, "db", "shop", at).expect("a patch");
+            stored = patched(&stored, &patch);
+            steps.push(step);
+            let ca = Authority::from_secret(&stored).expect("a CA");
+            let after = ca.issue(&NODE, at).expect("it is issued");
+            assert!(
+                trusts(&before.ca_pem, &after),
+                "old files, new certificate: {step:?}"
+            );
+            assert!(
+                trusts(&after.ca_pem, &before),
+                "new files, old certificate: {step:?}"
+            );
+            before = after;
+        }
+        at += days(1);
+    }
+    assert_eq!(
+        steps,
+        [
+            Step::Introduce,
+            Step::Settle,
+            Step::Switch,
+            Step::Settle,
+            Step::Drop
+        ]
+    );
+    let last = Authority::from_secret(&stored).expect("a CA");
+    assert_eq!(last.bundle_pem(), last.certificate_pem());
+    assert_ne!(last.certificate_pem(), first.certificate_pem());
+    let keys: Vec<&String> = stored.data.as_ref().expect("data").keys().collect();
+    assert_eq!(keys, ["tls.crt", "tls.key"]);
+}
+
+#[test]
+fn a_ca_is_replaced_by_itself_when_two_thirds_of_its_time_have_passed() {
+    let stored = secret::authority(&cluster(), &authority());
+    assert_eq!(rotation::due(&stored, now() + days(2_400)), None);
+    assert_eq!(
+        rotation::due(&stored, now() + days(2_440)),
+        Some(Step::Introduce)
+    );
+}
+
+#[test]
+fn every_step_of_a_rotation_issues_every_certificate_anew() {
+    let stored = secret::authority(&cluster(), &authority());
+    let ca = Authority::from_secret(&stored).expect("a CA");
+    let leaf = secret::node(&cluster(), "db-1", &ca.issue(&NODE, now()).expect("issued"));
+    let step = Step::Introduce;
+    let patch = rotation::patch(&stored, step, "db", "shop", now()).expect("a patch");
+    let both = Authority::from_secret(&patched(&stored, &patch)).expect("a CA");
+    assert_eq!(
+        both.renewal(&leaf, &NODE, now()),
+        Some(Renewal::OtherAuthority)
     );
 }

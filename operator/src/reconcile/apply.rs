@@ -35,7 +35,7 @@ pub async fn objects(
 ) -> Result<Arc<OperatorTls>, StepError> {
     hold(context, cluster).await?;
     // Certificates first: pods do not start without.
-    let tls = pki::ensure(context, cluster, pods).await?;
+    let tls = pki::keep(context, cluster, pods).await?;
     for access in Access::ALL {
         apply(&context.client, &service::service(cluster, access), USUAL).await?;
     }

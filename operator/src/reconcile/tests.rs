@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use http::Method;
+use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use standby_api::{DataLoss, StandbyCluster};
 use standby_core::{ClusterId, NodeId, View, ViewChange};
 use standby_operator_core::build::endpoint_slice::Family;
+use standby_operator_core::build::pki::{Authority, Subject};
+use standby_operator_core::build::secret;
 use standby_operator_core::plan::{Action, Basis, Planned, Recovery};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Held;
-use super::{StepError, announce, apply, record};
+use super::{StepError, announce, apply, pki, record};
 use crate::clock::Clock;
 use crate::context::{Context, Key, Wakers};
 use crate::http::Readiness;
@@ -378,4 +381,29 @@ async fn a_storage_class_that_is_gone_grows_nothing() {
     let (grows, gone) = run.await.expect("it ends");
     assert!(grows.expect("it was read"));
     assert!(!gone.expect("it was asked for"));
+}
+
+#[tokio::test]
+async fn a_step_of_a_new_ca_is_taken_against_the_version_that_was_read() {
+    let (context, mut server) = context();
+    let now = jiff::Timestamp::now();
+    let ca = Authority::new("db", "shop", now).expect("a CA");
+    let mut stored = secret::authority(&cluster(), &ca);
+    stored.metadata.resource_version = Some("7".into());
+    let asked = stored.metadata.annotations.get_or_insert_default();
+    asked.insert("standby.dev/rotate-ca".into(), "true".into());
+    let issue = |subject: &Subject<'_>| ca.issue(subject, now).expect("it is issued");
+    let client = secret::client(&cluster(), &issue(&Subject::Client));
+    let operator = secret::operator(&cluster(), &issue(&Subject::Operator));
+    let run = tokio::spawn(async move { pki::keep(&context, &cluster(), &[]).await.map(|_| ()) });
+    let json = |secret: &Secret| serde_json::to_value(secret).expect("json");
+    serve(&mut server, 200, json(&stored)).await;
+    serve(&mut server, 200, json(&client)).await;
+    serve(&mut server, 200, json(&operator)).await;
+    let (method, patch) = serve(&mut server, 200, json(&stored)).await;
+    assert_eq!(method, Method::PATCH);
+    assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    assert!(patch["data"]["next.crt"].is_string(), "{patch}");
+    assert!(patch["data"].get("tls.crt").is_none(), "{patch}");
+    run.await.expect("it ends").expect("nothing fails");
 }

@@ -39,6 +39,9 @@ pub const PROBE_TIMEOUT_SECONDS: i32 = 2;
 
 /// How long a cluster's CA is valid, in days.
 pub const CA_VALID_DAYS: i64 = 3_650;
+/// How long two CAs are trusted before the new one issues, and before the old one is let go of, in days:
+/// time for every node, and for applications, to take up what was written.
+pub const CA_OVERLAP_DAYS: i64 = 7;
 /// How long every other certificate is valid, in days. It is renewed when two thirds have passed.
 pub const CERTIFICATE_VALID_DAYS: i64 = 365;
 /// A certificate is valid from so many seconds before it was made: clocks differ.

@@ -10,6 +10,7 @@ pub mod network_policy;
 pub mod pki;
 pub mod pod;
 pub mod pod_disruption_budget;
+pub mod rotation;
 pub mod secret;
 pub mod service;
 pub mod view;

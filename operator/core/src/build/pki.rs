@@ -15,7 +15,7 @@ use rcgen::{
 };
 
 use super::limits;
-use super::secret::{KEY_CA, KEY_CERTIFICATE, KEY_PRIVATE};
+use super::secret::{KEY_CA, KEY_CA_NEXT, KEY_CA_OLD, KEY_CERTIFICATE, KEY_PRIVATE};
 use super::service::{self, Access};
 
 /// Name in the certificate of every node: marks a peer.
@@ -65,6 +65,8 @@ pub enum PkiError {
 pub struct Authority {
     certificate_pem: String,
     key_pem: String,
+    /// Other CAs that are trusted while one takes the other's place.
+    beside: Vec<String>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -75,7 +77,7 @@ pub struct Issued {
     pub certificate_pem: String,
     /// Its private key.
     pub key_pem: String,
-    /// The CA's certificate.
+    /// The certificates of every CA that is trusted.
     pub ca_pem: String,
     /// When two thirds of its time have passed.
     pub renew_at: Timestamp,
@@ -90,8 +92,8 @@ pub enum Renewal {
     /// It is none.
     #[error("the certificate cannot be read")]
     Unreadable,
-    /// Another CA issued it.
-    #[error("it was issued by another CA")]
+    /// Another CA issued it, or other CAs are trusted now.
+    #[error("another CA issues, or is trusted, now")]
     OtherAuthority,
     /// Two thirds of its time have passed.
     #[error("two thirds of its time passed at {0}")]
@@ -185,6 +187,7 @@ impl Authority {
         Ok(Self {
             certificate_pem,
             key_pem,
+            beside: Vec::new(),
             issuer: Issuer::new(params, key),
         })
     }
@@ -206,9 +209,11 @@ impl Authority {
         };
         let key = KeyPair::from_pem(&key_pem).map_err(fail)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(fail)?;
+        let beside = [KEY_CA_NEXT, KEY_CA_OLD];
         Ok(Self {
             certificate_pem,
             key_pem,
+            beside: beside.iter().filter_map(|key| text(secret, key)).collect(),
             issuer,
         })
     }
@@ -217,6 +222,16 @@ impl Authority {
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// Every CA that is trusted now, the one that issues first.
+    #[must_use]
+    pub fn bundle_pem(&self) -> String {
+        let mut all = self.certificate_pem.clone();
+        for other in &self.beside {
+            all.push_str(other);
+        }
+        all
     }
 
     pub(super) fn key_pem(&self) -> &str {
@@ -245,7 +260,7 @@ impl Authority {
         Ok(Issued {
             certificate_pem,
             key_pem: key.serialize_pem(),
-            ca_pem: self.certificate_pem.clone(),
+            ca_pem: self.bundle_pem(),
             renew_at,
         })
     }
@@ -263,7 +278,7 @@ impl Authority {
                 return Some(Renewal::Incomplete(key));
             }
         }
-        if text(secret, KEY_CA).as_deref() != Some(self.certificate_pem()) {
+        if text(secret, KEY_CA) != Some(self.bundle_pem()) {
             return Some(Renewal::OtherAuthority);
         }
         let Some((renew_at, names)) = text(secret, KEY_CERTIFICATE).and_then(|pem| read(&pem))
@@ -297,7 +312,7 @@ impl fmt::Debug for Issued {
     }
 }
 
-fn text(secret: &Secret, key: &str) -> Option<String> {
+pub(super) fn text(secret: &Secret, key: &str) -> Option<String> {
     let bytes = secret.data.as_ref()?.get(key)?;
     String::from_utf8(bytes.0.clone()).ok()
 }
@@ -330,7 +345,7 @@ fn set_validity(
     Ok(two_thirds(from, until))
 }
 
-fn two_thirds(from: Timestamp, until: Timestamp) -> Timestamp {
+pub(super) fn two_thirds(from: Timestamp, until: Timestamp) -> Timestamp {
     let seconds = (until.as_second() - from.as_second()) / 3 * 2;
     from + SignedDuration::from_secs(seconds)
 }

@@ -17,6 +17,13 @@ pub const KEY_PRIVATE: &str = "tls.key";
 /// Key of the CA's certificate.
 pub const KEY_CA: &str = "ca.crt";
 
+/// Key of a CA that is trusted already and issues nothing yet, in the Secret of the CA.
+pub const KEY_CA_NEXT: &str = "next.crt";
+/// Key of that CA's private key.
+pub const KEY_CA_NEXT_PRIVATE: &str = "next.key";
+/// Key of a CA that is trusted still and issues nothing any more.
+pub const KEY_CA_OLD: &str = "old.crt";
+
 /// The name of the Secret that holds the cluster's CA with its key; only the operator reads it.
 #[must_use]
 pub fn authority_name(cluster: &str) -> String {
