@@ -31,7 +31,8 @@ fn a_counterexample_reads_as_a_story() {
     for part in [
         "an operator records the first view",
         "ends and starts again",
-        "V3",
+        // Which rule falls first depends on which thread finds its way first.
+        "\n     V",
     ] {
         assert!(story.contains(part), "{part:?} is missing in\n{story}");
     }

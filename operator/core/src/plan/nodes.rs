@@ -199,7 +199,26 @@ fn surplus(
         }
         // What is recorded is not what the nodes live by: nobody knows what is needed.
         Phase::ViewUnknown | Phase::FirstView | Phase::Recovering => {}
+        Phase::Hibernating | Phase::Hibernated => remove(observation, situation, name, facts, plan),
+        _ if in_view(observation, name) => start_needed(name, facts, plan),
         _ => remove(observation, situation, name, facts, plan),
+    }
+}
+
+/// A node above `spec.instances` that the view names as complete: others may have lost what it has, so
+/// it runs until the view no longer needs it.
+fn start_needed(name: &str, facts: &NodeFacts, plan: &mut Plan) {
+    let usable = facts
+        .claim
+        .as_ref()
+        .is_some_and(|claim| !claim.deleting && !claim.lost);
+    if usable && facts.pod.is_none() {
+        plan.act(
+            Action::CreatePod {
+                node: name.to_owned(),
+            },
+            "it is above spec.instances, but the view names it as complete",
+        );
     }
 }
 

@@ -1,13 +1,13 @@
 //! Observation in, printed plan out: what the operator does, and the reasons people will read.
 
 use standby_api::names;
-use standby_core::{Epoch, Micros, View};
+use standby_core::{Epoch, Micros, View, VolumeId};
 
 use super::fixtures::{cluster_id, healthy_view, id, observed};
 use super::{Action, Phase, Plan, plan};
 use crate::memory::Memory;
 use crate::observe::{
-    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, Recorded, WriteStall,
+    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, Recorded, Stream, WriteStall,
 };
 
 const NOW: Micros = Micros::from_millis(100_000);
@@ -377,6 +377,25 @@ fn a_missing_pod_and_claim_are_made() {
     assert!(text.contains("- create pod db-3\n"), "{text}");
     let told = "! Normal PodCreated: create pod db-3: the node has no pod\n";
     assert!(text.contains(told), "{text}");
+}
+
+#[test]
+fn a_node_above_instances_runs_while_the_view_needs_it() {
+    let view = View {
+        complete: [id(1), id(3)].into(),
+        ..healthy_view().promote(id(1))
+    };
+    let mut observation = observed(Some(view));
+    observation.cluster.wanted.truncate(2);
+    // The volume of db-1 was lost, and the pod of db-3 went with its host.
+    observation.said(1).node.volume = VolumeId("00000000000000aa".into());
+    let gone = observation.facts(3);
+    (gone.pod, gone.report) = (None, None);
+    gone.stream = Stream::None;
+    let text = text(&observation);
+    let made = "- create pod db-3\n    because it is above spec.instances, but the view names it as \
+                complete\n";
+    assert!(text.contains(made), "{text}");
 }
 
 #[test]
