@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use standby_store::limits::SEGMENT_MAX_BYTES;
+
+use crate::limits::SEGMENT_LEAST_BYTES;
 use crate::tls::ClientTls;
 
 /// A node of a Standby cluster: a primary, its synchronous standby, or a read replica.
@@ -87,10 +90,15 @@ pub struct Config {
 
     /// Bytes of commit log to keep for nodes that come back, beside what is not applied yet. A node that
     /// was away for longer is filled by a snapshot. Default: 256 MiB, or a quarter of the disk if that
-    /// is less. At least 1 MiB; the log is given up by whole files of 64 MiB.
+    /// is less. At least 1 MiB; the log is given up by whole files.
     #[arg(long, env = "STANDBY_LOG_RETAIN_BYTES", value_name = "BYTES",
           value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub log_retain_bytes: Option<u64>,
+
+    /// Size of the commit log's files, in bytes: a multiple of 4096 from 4 MiB to 1 GiB. May differ from
+    /// start to start. Default: 64 MiB.
+    #[arg(long, env = "STANDBY_LOG_SEGMENT_BYTES", value_name = "BYTES", value_parser = segment_bytes)]
+    pub log_segment_bytes: Option<u64>,
 
     /// How often watchers that want it are told of progress, in milliseconds. Default: 10 minutes.
     #[arg(long, env = "STANDBY_WATCH_PROGRESS_INTERVAL_MS", value_name = "MS",
@@ -125,6 +133,16 @@ pub enum LogFormat {
     Json,
     /// For reading at a terminal.
     Text,
+}
+
+fn segment_bytes(text: &str) -> Result<u64, String> {
+    let given = text.parse::<u64>().ok();
+    let fits = |bytes: &u64| {
+        (SEGMENT_LEAST_BYTES..=SEGMENT_MAX_BYTES).contains(bytes) && bytes.is_multiple_of(4096)
+    };
+    given.filter(fits).ok_or_else(|| {
+        format!("must be a multiple of 4096 from {SEGMENT_LEAST_BYTES} to {SEGMENT_MAX_BYTES}")
+    })
 }
 
 fn node_name(text: &str) -> Result<String, String> {
@@ -292,6 +310,20 @@ mod tests {
         assert!(error.expect_err("no address").contains("--client-listen"));
         let error = parse(&["--standalone", "--data-dir", "d", "--name", "No_Name"]);
         assert!(error.expect_err("no name").contains("--name"));
+    }
+
+    #[test]
+    fn the_log_keeps_what_it_is_told_to() {
+        let with =
+            |flag: &str, value: &str| parse(&["--standalone", "--data-dir", "d", flag, value]);
+        let config = with("--log-segment-bytes", "4194304").expect("it is the least");
+        assert_eq!(config.log_segment_bytes, Some(4 << 20));
+        for wrong in ["4190208", "4194305", "2147483648", "64M"] {
+            let error = with("--log-segment-bytes", wrong).expect_err("no such size");
+            assert!(error.contains("multiple of 4096"), "{error}");
+        }
+        assert!(with("--log-retain-bytes", "1048575").is_err());
+        assert!(with("--log-retain-bytes", "1048576").is_ok());
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub const CHECKPOINT_EVERY_MS: u64 = 30_000;
 pub const LOG_RETAIN_BYTES: u64 = 256 << 20;
 /// The share of the disk that the retained log may take, as a divisor.
 pub const LOG_RETAIN_DISK_DIVISOR: u64 = 4;
+/// The smallest file of the log that can be asked for: every command of a client fits, twice.
+pub const SEGMENT_LEAST_BYTES: u64 = 4 << 20;
 /// Quiet time after which the log notes on disk how far it is durable.
 pub const LOG_MARK_AFTER_MS: u64 = 1_000;
 /// Disk space below which writes are refused: this share of the disk, as a divisor...

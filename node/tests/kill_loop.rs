@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};
-use standby_testkit::LoopbackCluster;
+use standby_testkit::{LoopbackCluster, connect};
 
 const WRITERS: usize = 4;
 const KILLS: usize = 20;
@@ -17,12 +17,6 @@ const ATTEMPT_MS: u64 = 1_000;
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_standby-node"))
-}
-
-async fn client(url: &str) -> Option<Client> {
-    let connect = Client::connect([url], None);
-    let limit = Duration::from_millis(ATTEMPT_MS);
-    tokio::time::timeout(limit, connect).await.ok()?.ok()
 }
 
 /// Creates `key`, and says whether that was acknowledged.
@@ -52,7 +46,7 @@ async fn write(shared: Arc<Shared>, writer: usize) -> Vec<String> {
         let primary = shared.primary.load(Ordering::SeqCst);
         let client = match connected.take() {
             Some((at, client)) if at == primary => Some(client),
-            _ => client(&shared.urls[primary]).await,
+            _ => connect(&shared.urls[primary]).await,
         };
         let Some(mut client) = client else { continue };
         let key = format!("key-{writer}-{next:06}");
@@ -128,7 +122,7 @@ async fn twenty_kills_of_the_primary_lose_nothing_and_double_nothing() {
         "only {} writes",
         expected.len()
     );
-    let mut reader = client(&shared.urls[primary]).await.expect("it serves");
+    let mut reader = connect(&shared.urls[primary]).await.expect("it serves");
     let options = GetOptions::new().with_prefix();
     let all = reader.get("key-", Some(options)).await.expect("readable");
     let mut found = BTreeMap::new();
@@ -151,7 +145,7 @@ async fn a_primary_paused_past_its_lease_acknowledges_nothing_and_reads_nothing_
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut old = client(&cluster.client_url(0)).await.expect("it serves");
+    let mut old = connect(&cluster.client_url(0)).await.expect("it serves");
     assert!(create(&mut old, "before", "1").await);
     cluster.pause(0).expect("it runs");
     // What is asked of a stopped process is answered when it goes on.
@@ -165,7 +159,7 @@ async fn a_primary_paused_past_its_lease_acknowledges_nothing_and_reads_nothing_
         .expect("the standby is complete");
     cluster.pair_with(2).await.expect("the replica catches up");
     cluster.wait_serving(1).await.expect("it serves");
-    let mut new = client(&cluster.client_url(1)).await.expect("it serves");
+    let mut new = connect(&cluster.client_url(1)).await.expect("it serves");
     new.put("key", "new", None).await.expect("acknowledged");
     cluster.resume(0).expect("it is stopped");
     assert!(

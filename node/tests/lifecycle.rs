@@ -20,18 +20,12 @@ fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_standby-node"))
 }
 
-async fn client(cluster: &LoopbackCluster, at: usize) -> Client {
-    Client::connect([cluster.client_url(at)], None)
-        .await
-        .expect("the client port is open")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_asked_to_end_hands_over_and_loses_nothing() {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut old = client(&cluster, 0).await;
+    let mut old = cluster.client(0).await;
     for n in 0..50 {
         let put = old.put(format!("key-{n}"), "value", None).await;
         put.expect("acknowledged");
@@ -49,7 +43,7 @@ async fn a_primary_that_is_asked_to_end_hands_over_and_loses_nothing() {
         .expect("the standby is complete");
     cluster.pair_with(2).await.expect("the replica catches up");
     cluster.wait_serving(1).await.expect("it serves");
-    let mut new = client(&cluster, 1).await;
+    let mut new = cluster.client(1).await;
     new.put("after", "value", None).await.expect("acknowledged");
     eprintln!("gap for writers: {} ms", last.elapsed().as_millis());
     let status = cluster.wait_ended(0).expect("it ends by itself");
@@ -65,7 +59,7 @@ async fn a_client_moves_the_leader_by_way_of_the_operator() {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut old = client(&cluster, 0).await;
+    let mut old = cluster.client(0).await;
     let members = old.member_list().await.expect("it answers");
     let id_of = |name: &str| {
         let member = members.members().iter().find(|m| m.name() == name);
@@ -90,7 +84,7 @@ async fn a_client_moves_the_leader_by_way_of_the_operator() {
         .wait(0, "no wish", |report| report.wants_switchover_to.is_empty())
         .await
         .expect("it was granted");
-    let mut new = client(&cluster, 1).await;
+    let mut new = cluster.client(1).await;
     assert_eq!(new.status().await.expect("it answers").leader(), target);
 }
 
@@ -173,7 +167,7 @@ async fn a_nearly_full_disk_refuses_writes_and_heals_when_room_is_made() {
     let cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
         .await
         .expect("it starts");
-    let mut client = client(&cluster, 0).await;
+    let mut client = cluster.client(0).await;
     client
         .put("key", "value", None)
         .await
@@ -202,7 +196,7 @@ async fn the_smallest_disk_takes_writes_and_a_smaller_one_is_refused() {
     let cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
         .await
         .expect("it starts");
-    let mut client = client(&cluster, 0).await;
+    let mut client = cluster.client(0).await;
     // More than a file of the log.
     for n in 0..80 {
         let put = client.put(format!("key-{}", n % 8), vec![1; 1 << 20], None);
@@ -231,7 +225,7 @@ async fn a_disk_without_a_byte_left_ends_no_process_and_heals() {
     let mut cluster = LoopbackCluster::start(binary(), 1, Some(disk.dir.path()))
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     let put = first.put("key", "value", None).await;
     put.expect("acknowledged");
     disk.fill_but(0);
@@ -252,7 +246,7 @@ async fn a_disk_without_a_byte_left_ends_no_process_and_heals() {
     let next = cluster.view().expect("there is one").go_alone();
     cluster.record(next, &[]).await.expect("it may follow");
     cluster.wait_serving(0).await.expect("it serves");
-    let mut second = client(&cluster, 0).await;
+    let mut second = cluster.client(0).await;
     until(&mut second, "room", |put| put.is_ok()).await;
     let answer = second.get("key", None).await.expect("readable");
     assert_eq!(answer.kvs()[0].value(), b"value");

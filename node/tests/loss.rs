@@ -10,12 +10,6 @@ fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_standby-node"))
 }
 
-async fn client(cluster: &LoopbackCluster, at: usize) -> Client {
-    Client::connect([cluster.client_url(at)], None)
-        .await
-        .expect("the client port is open")
-}
-
 async fn put(client: &mut Client, from: usize, to: usize) -> i64 {
     let mut revision = 0;
     for n in from..to {
@@ -49,7 +43,7 @@ async fn two_gone() -> (LoopbackCluster, i64, u64) {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     put(&mut first, 0, 20).await;
     let commit = cluster.report(0).expect("it runs").commit_index;
     cluster
@@ -74,7 +68,7 @@ async fn two_gone() -> (LoopbackCluster, i64, u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_see_that_acknowledged_writes_were_given_up() {
     let (mut cluster, seen, may_lose) = two_gone().await;
-    let mut left = client(&cluster, 2).await;
+    let mut left = cluster.client(2).await;
     // From a client that has seen what will be lost, before anybody here knows of it.
     let mut early = watch_from(&mut left, seen + 1).await;
     let serializable = || Some(GetOptions::new().with_prefix().with_serializable());
@@ -115,7 +109,7 @@ async fn clients_see_that_acknowledged_writes_were_given_up() {
     let event = next.message().await.expect("it answers").expect("open");
     assert_eq!(event.events().len(), 1);
     // The standby says the same.
-    let mut standby = client(&cluster, 1).await;
+    let mut standby = cluster.client(1).await;
     let there = standby.get("key-", serializable()).await.expect("readable");
     let there = there.header().expect("a header");
     assert_eq!(there.cluster_id(), new.cluster_id());

@@ -10,12 +10,6 @@ fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_standby-node"))
 }
 
-async fn client(cluster: &LoopbackCluster, at: usize) -> Client {
-    Client::connect([cluster.client_url(at)], None)
-        .await
-        .expect("the client port is open")
-}
-
 async fn put(client: &mut Client, from: usize, to: usize) {
     for n in from..to {
         client
@@ -39,7 +33,7 @@ async fn the_standby_has_every_acknowledged_write_when_the_primary_is_killed() {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     put(&mut first, 0, 200).await;
     cluster.kill(0).expect("it runs");
     cluster
@@ -48,7 +42,7 @@ async fn the_standby_has_every_acknowledged_write_when_the_primary_is_killed() {
         .expect("the standby is complete");
     cluster.pair_with(2).await.expect("the replica catches up");
     cluster.wait_serving(1).await.expect("it serves");
-    let mut second = client(&cluster, 1).await;
+    let mut second = cluster.client(1).await;
     assert_holds(&mut second, 200).await;
     put(&mut second, 200, 300).await;
 
@@ -59,7 +53,7 @@ async fn the_standby_has_every_acknowledged_write_when_the_primary_is_killed() {
     cluster.promote(0, true).await.expect("it is complete");
     cluster.pair_with(2).await.expect("the replica catches up");
     cluster.wait_serving(0).await.expect("it serves");
-    assert_holds(&mut client(&cluster, 0).await, 300).await;
+    assert_holds(&mut cluster.client(0).await, 300).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +61,7 @@ async fn a_write_without_the_standby_is_not_acknowledged_and_its_tail_is_cut() {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     put(&mut first, 0, 10).await;
     cluster.kill(1).expect("it runs");
     let before = cluster.report(0).expect("it runs").log_last_index;
@@ -91,7 +85,7 @@ async fn a_write_without_the_standby_is_not_acknowledged_and_its_tail_is_cut() {
         .expect("the standby is complete");
     cluster.pair_with(2).await.expect("the replica catches up");
     cluster.wait_serving(1).await.expect("it serves");
-    let mut second = client(&cluster, 1).await;
+    let mut second = cluster.client(1).await;
     put(&mut second, 10, 20).await;
 
     cluster.start_node(0).await.expect("it starts again");
@@ -105,7 +99,8 @@ async fn a_write_without_the_standby_is_not_acknowledged_and_its_tail_is_cut() {
         .await
         .expect("it catches up");
     let options = GetOptions::new().with_serializable().with_prefix();
-    let there = client(&cluster, 0)
+    let there = cluster
+        .client(0)
         .await
         .get("", Some(options))
         .await
@@ -118,7 +113,7 @@ async fn a_replica_refuses_writes_and_linearizable_reads_as_a_learner_does() {
     let cluster = LoopbackCluster::start(binary(), 2, None)
         .await
         .expect("it starts");
-    let mut standby = client(&cluster, 1).await;
+    let mut standby = cluster.client(1).await;
     for refused in [
         standby.put("a", "b", None).await.map(drop),
         standby.get("a", None).await.map(drop),
@@ -136,7 +131,7 @@ async fn an_empty_node_is_filled_by_the_log_or_a_snapshot_and_can_lead() {
     let mut cluster = LoopbackCluster::start(binary(), 3, None)
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     put(&mut first, 0, 50).await;
     cluster.kill(2).expect("it runs");
     std::fs::remove_dir_all(cluster.node(2).data_dir()).expect("it is there");
@@ -150,5 +145,5 @@ async fn an_empty_node_is_filled_by_the_log_or_a_snapshot_and_can_lead() {
     cluster.promote(2, true).await.expect("it is complete");
     cluster.pair_with(1).await.expect("the other follows");
     cluster.wait_serving(2).await.expect("it serves");
-    assert_holds(&mut client(&cluster, 2).await, 100).await;
+    assert_holds(&mut cluster.client(2).await, 100).await;
 }

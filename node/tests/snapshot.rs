@@ -3,21 +3,15 @@
 
 use std::path::Path;
 
-use etcd_client::{Client, GetOptions};
+use etcd_client::GetOptions;
 use standby_testkit::LoopbackCluster;
 
-/// Two files of the log, and some of a third.
-const PUTS: usize = 135;
+/// More than is applied before the state is made durable, and with that the log given up.
+const PUTS: usize = 72;
 const VALUE_BYTES: usize = 1 << 20;
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_standby-node"))
-}
-
-async fn client(cluster: &LoopbackCluster, at: usize) -> Client {
-    let url = cluster.client_url(at);
-    let client = Client::connect([url], None).await;
-    client.expect("the client port is open")
 }
 
 fn value(n: usize) -> Vec<u8> {
@@ -26,11 +20,16 @@ fn value(n: usize) -> Vec<u8> {
 
 /// Node 2 was away while the log of the primary was released beyond its end.
 async fn far_behind() -> LoopbackCluster {
-    let flags = ["--log-retain-bytes", "1048576"];
+    let flags = [
+        "--log-retain-bytes",
+        "1048576",
+        "--log-segment-bytes",
+        "4194304",
+    ];
     let mut cluster = LoopbackCluster::start_with(binary(), 3, None, &flags)
         .await
         .expect("it starts");
-    let mut first = client(&cluster, 0).await;
+    let mut first = cluster.client(0).await;
     first.put("early", "1", None).await.expect("acknowledged");
     let commit = cluster.report(0).expect("it runs").commit_index;
     let follows = cluster.wait(2, "all so far", |report| report.applied_index >= commit);
@@ -58,7 +57,7 @@ async fn in_snapshot(cluster: &LoopbackCluster) {
 }
 
 async fn assert_whole(cluster: &LoopbackCluster, at: usize) {
-    let mut client = client(cluster, at).await;
+    let mut client = cluster.client(at).await;
     let early = client.get("early", None).await.expect("readable");
     assert_eq!(early.kvs().len(), 1);
     let keys = GetOptions::new().with_prefix().with_count_only();

@@ -60,7 +60,7 @@ pub(super) fn start(config: &Config, servers: &Handle) -> anyhow::Result<Engine>
         volume: volume.identity().volume.clone(),
     };
 
-    let (mut log, reader, recovered) = open_log(&volume)?;
+    let (mut log, reader, recovered) = open_log(config, &volume)?;
     let mut state = open_state(&volume)?;
     let fitted = recovery::fit(&mut log, &recovered, state.applied())?;
     if let Some(doubt) = &fitted.doubt {
@@ -113,9 +113,14 @@ pub(super) fn start(config: &Config, servers: &Handle) -> anyhow::Result<Engine>
     })
 }
 
-fn open_log(volume: &Volume) -> anyhow::Result<(LogWriter, LogReader, Recovered)> {
+fn open_log(config: &Config, volume: &Volume) -> anyhow::Result<(LogWriter, LogReader, Recovered)> {
     let dir = volume.log_dir();
-    let opened = with_room("opening the log", || Log::open(&dir, LogOptions::default()))?;
+    let default = LogOptions::default();
+    let options = LogOptions {
+        segment_bytes: config.log_segment_bytes.unwrap_or(default.segment_bytes),
+        ..default
+    };
+    let opened = with_room("opening the log", || Log::open(&dir, options))?;
     if let Some(torn) = &opened.2.torn {
         tracing::info!(after = %torn.after, bytes = torn.bytes, "a torn tail of the log was cut");
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use etcd_client::Client;
 use standby_control::v1;
 use standby_core::{ClusterId, Index, NodeId, View};
 
@@ -22,8 +23,17 @@ pub use session::Session;
 
 /// How long anything may take that a test waits for.
 const WAIT_MS: u64 = 20_000;
+/// How long a client may take to connect.
+const CONNECT_MS: u64 = 1_000;
 /// How often conditions are looked at.
 const POLL_MS: u64 = 2;
+
+/// A client of the node at `url`; `None` when it cannot be reached in time.
+pub async fn connect(url: &str) -> Option<Client> {
+    let connected = Client::connect([url], None);
+    let limit = Duration::from_millis(CONNECT_MS);
+    tokio::time::timeout(limit, connected).await.ok()?.ok()
+}
 
 /// Some nodes on loopback, and the recorded view.
 pub struct LoopbackCluster {
@@ -156,6 +166,15 @@ impl LoopbackCluster {
     #[must_use]
     pub fn client_url(&self, at: usize) -> String {
         format!("http://{}", self.nodes[at].client_address())
+    }
+
+    /// A client of one node.
+    ///
+    /// # Panics
+    /// When its client port is not open: it was waited for.
+    pub async fn client(&self, at: usize) -> Client {
+        let connected = connect(&self.client_url(at)).await;
+        connected.expect("the client port of a node that was started is open")
     }
 
     /// The recorded view.
