@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus, names};
@@ -309,6 +310,48 @@ impl<'a> Product<'a> {
         let name = self.status().await?.primary;
         self.pod(&name.ok_or_else(|| Error::Wrong("there is no primary".to_owned()))?)
             .await
+    }
+
+    /// One pod is called primary, and the read-write Service leads to it alone; waits until it is so.
+    pub async fn one_primary(&self) -> Result<()> {
+        let pods: Api<Pod> = self.cluster.api.objects(&self.namespace);
+        let slices: Api<EndpointSlice> = self.cluster.api.objects(&self.namespace);
+        let cluster = format!("{}={}", names::LABEL_CLUSTER, self.name);
+        let called = format!("{cluster},{}=primary", names::LABEL_ROLE);
+        let service = format!("kubernetes.io/service-name={}-rw", self.name);
+        until("one primary", FAILOVER_TIMEOUT, async || {
+            let wanted = self
+                .status()
+                .await
+                .map_err(|error| error.to_string())?
+                .primary;
+            let called = pods.list(&ListParams::default().labels(&called)).await;
+            let called = called.map_err(|error| error.to_string())?.items;
+            let slices = slices.list(&ListParams::default().labels(&service)).await;
+            let slices = slices.map_err(|error| error.to_string())?.items;
+            let addresses: Vec<String> = slices
+                .into_iter()
+                .flat_map(|slice| slice.endpoints)
+                .filter(|end| end.conditions.as_ref().and_then(|it| it.ready) != Some(false))
+                .flat_map(|end| end.addresses)
+                .collect();
+            match called.as_slice() {
+                [one]
+                    if Some(one.name_any()) == wanted
+                        && addresses == [faults::pod_address(one).unwrap_or_default()] =>
+                {
+                    Ok(())
+                }
+                several => Err(format!(
+                    "{:?} are called primary, {wanted:?} is, -rw leads to {addresses:?}",
+                    several
+                        .iter()
+                        .map(ResourceExt::name_any)
+                        .collect::<Vec<_>>()
+                )),
+            }
+        })
+        .await
     }
 
     /// The pod of the synchronous standby.

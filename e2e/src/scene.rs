@@ -59,6 +59,7 @@ impl<'a> Scene<'a> {
     pub async fn look_again(&mut self) -> Result<()> {
         self.product.ready(CLUSTER_READY_TIMEOUT).await?;
         self.load.more(WRITES).await?;
+        self.product.one_primary().await?;
         self.before = self.product.status().await?;
         self.primary = self.product.primary().await?;
         self.standby = self.product.standby().await?;
@@ -146,6 +147,7 @@ impl<'a> Scene<'a> {
             for node in product.status().await?.nodes {
                 product.healthy(&node.name).await?;
             }
+            product.one_primary().await?;
             load.more(WRITES).await?;
             load.finish().await
         })

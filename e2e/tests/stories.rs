@@ -22,6 +22,7 @@ mod stories {
     pub mod leader_and_primary_gone;
     pub mod local_kubernetes;
     pub mod manual_mode;
+    pub mod one_after_another;
     pub mod one_way_partition;
     pub mod operator_away;
     pub mod operator_cut_from_primary;
@@ -49,6 +50,8 @@ mod stories {
     pub mod two_nodes;
     pub mod unacknowledged_tail;
     pub mod unsafe_view;
+    pub mod view_deleted;
+    pub mod volume_foreign;
     pub mod volume_lost;
     pub mod volume_rolled_back;
     pub mod writers_and_checker;
@@ -125,6 +128,9 @@ const REST: &[(&str, Story)] = stories![
     volume_lost,
     volume_rolled_back,
     bits_flipped,
+    volume_foreign,
+    view_deleted,
+    one_after_another,
     two_nodes,
     pod_deleted,
     jitter_and_pauses,

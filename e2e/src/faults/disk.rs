@@ -127,6 +127,20 @@ impl Copied {
         std::fs::rename(&self.copy, &self.image).map_err(Error::file("put back", &self.image))?;
         self.host.power_on().await
     }
+
+    /// Gives another node the copy for its volume. That node's host is without power meanwhile.
+    pub async fn put_into(
+        self,
+        cluster: &Cluster,
+        pod: &Pod,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<()> {
+        let host = host_of(cluster, pod)?;
+        let image = volume_path(host, claim)?.with_extension("img");
+        host.power_off().await?;
+        std::fs::rename(&self.copy, &image).map_err(Error::file("replace", &image))?;
+        host.power_on().await
+    }
 }
 
 /// Makes the volume of a claim as empty as a new one. The host is without power meanwhile.
