@@ -102,6 +102,11 @@ const CORE: &[(&str, Story)] = stories![
     writes_from_everywhere,
     primary_killed,
     standby_killed,
+    primary_stopped,
+    frozen_volume,
+    operator_cut_from_primary,
+    one_way_partition,
+    standby_cut_from_primary,
     unacknowledged_tail,
     operator_away,
     api_server_away,
@@ -112,16 +117,11 @@ const CORE: &[(&str, Story)] = stories![
 
 /// What is told besides when all failures are asked for.
 const REST: &[(&str, Story)] = stories![
-    primary_stopped,
-    frozen_volume,
-    operator_cut_from_primary,
-    one_way_partition,
     primary_isolated,
     two_faults,
     stale_leader,
     replica_killed,
     standby_host_gone,
-    standby_cut_from_primary,
     slow_disk,
     frozen_standby,
     disk_full,
