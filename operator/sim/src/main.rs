@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use standby_core::replica::Mutant;
 use standby_system_sim::{Report, Run, run_many};
 
 /// Simulates the whole system.
@@ -28,6 +29,9 @@ struct Arguments {
     /// Threads; each runs seeds of its own.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Let every node break this rule on purpose; the first seed that notices ends the run.
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
     /// Print everything that happens.
     #[arg(long)]
     verbose: bool,
@@ -86,10 +90,19 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(failing.is_empty())
 }
 
+/// The mutant of this name.
+fn mutant(name: Option<&str>) -> Option<Mutant> {
+    let name = name?;
+    let found = Mutant::ALL
+        .into_iter()
+        .find(|mutant| format!("{mutant:?}") == name);
+    Some(found.unwrap_or_else(|| panic!("--mutant {name}: it must be one of {:?}", Mutant::ALL)))
+}
+
 fn work(arguments: &Arguments, next: &AtomicU64, total: &Mutex<Total>) {
     const FAILURES_MAX: usize = 20;
     let how = Run {
-        mutant: None,
+        mutant: mutant(arguments.mutant.as_deref()),
         verbose: arguments.verbose,
     };
     loop {
@@ -100,7 +113,12 @@ fn work(arguments: &Arguments, next: &AtomicU64, total: &Mutex<Total>) {
                 Some(runs) => seed >= arguments.seed + runs,
                 None => total.report.hours() >= arguments.hours,
             };
-            if enough || total.failed.len() >= FAILURES_MAX {
+            let most = if arguments.mutant.is_some() {
+                1
+            } else {
+                FAILURES_MAX
+            };
+            if enough || total.failed.len() >= most {
                 return;
             }
         }
