@@ -93,8 +93,79 @@ pub const MORE_LEASES: Bounds = Bounds {
 /// Within two minutes.
 pub const QUICK: [Bounds; 4] = [FAILOVER, FAULTS, AGAIN, READS];
 
-/// Within an hour.
-pub const FULL: [Bounds; 4] = [FAILOVER, FAULTS, AGAIN, READS];
+/// A failover from the first view on, with two writes.
+pub const FULL_FAILOVER: Bounds = Bounds {
+    name: "full failover",
+    left: Left {
+        writes: 2,
+        ..NOTHING
+    },
+    ..FAILOVER
+};
+
+/// Three epochs from the first view on, with everything that can go wrong and two writes.
+pub const FULL_FAULTS: Bounds = Bounds {
+    name: "full faults",
+    left: Left {
+        writes: 2,
+        losses: 1,
+        restores: 1,
+        alone: 1,
+    },
+    ..SMALL
+};
+
+/// A pair in epoch 2, two epochs more, two writes: a volume is lost, and a primary goes alone.
+pub const FULL_LOSS: Bounds = Bounds {
+    name: "full loss",
+    left: Left {
+        writes: 2,
+        losses: 1,
+        alone: 1,
+        ..NOTHING
+    },
+    ..AGAIN
+};
+
+/// The same, and the view object is lost or put back.
+pub const FULL_RESTORE: Bounds = Bounds {
+    name: "full restore",
+    left: Left {
+        writes: 2,
+        restores: 1,
+        ..NOTHING
+    },
+    ..AGAIN
+};
+
+/// A volume is lost and the view object is lost or put back, with two writes.
+pub const FULL_BOTH: Bounds = Bounds {
+    name: "full both",
+    left: Left {
+        writes: 2,
+        losses: 1,
+        restores: 1,
+        alone: 0,
+    },
+    ..AGAIN
+};
+
+/// Leases and reads around two changes of the primary.
+pub const FULL_READS: Bounds = Bounds {
+    name: "full reads",
+    epochs: 5,
+    ..READS
+};
+
+/// By command, in order of their size.
+pub const FULL: [Bounds; 6] = [
+    FULL_FAILOVER,
+    FULL_READS,
+    FULL_RESTORE,
+    FULL_LOSS,
+    FULL_FAULTS,
+    FULL_BOTH,
+];
 
 /// The bounds within which each deliberate fault must be caught.
 #[must_use]

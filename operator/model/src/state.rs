@@ -109,6 +109,9 @@ pub struct Node {
     pub awaits: Set,
     /// Primary: how many entries of its epoch each node has acknowledged, two bits each.
     pub acked: u8,
+    /// Primary that has not committed in its epoch yet: how many entries just before it may not be on its
+    /// disk. It took them as the primary before, while it stored the present view.
+    pub loose: u8,
 }
 
 impl Node {
@@ -129,6 +132,7 @@ impl Node {
         self.committed = 0;
         self.awaits = Set::NONE;
         self.acked = 0;
+        self.loose = 0;
     }
 
     /// What this primary has committed, and all before it.
@@ -218,7 +222,10 @@ impl State {
 
     /// Forgets what nobody can act on any more, so that moments that differ in nothing else are one.
     pub fn tidy(&mut self) {
-        let lowest = self.here().map(|id| self.node(id).epoch).min().unwrap_or(0);
+        // A replacement begins at nothing, and may be told any view.
+        let birth = self.left.losses > 0;
+        let stored = self.here().map(|id| self.node(id).epoch).min();
+        let lowest = stored.filter(|_| !birth).unwrap_or(0);
         for epoch in 1..usize::from(lowest.min(self.recorded)) {
             self.views[epoch] = Code::NONE;
             self.opened &= !(1 << epoch);
@@ -229,8 +236,10 @@ impl State {
                 let view = self.view(node.epoch);
                 let waited = Set(node.awaits.0 & !view.synchronous().0);
                 self.nodes[id].awaits = waited;
-                // In a view with nobody that was overtaken a primary can do nothing any more.
-                if !view.can_acknowledge() && node.epoch < self.recorded {
+                // In a view with nobody that was overtaken a primary can do nothing any more, unless the
+                // object is put back to it.
+                let overtaken = node.epoch < self.recorded && self.left.restores == 0;
+                if overtaken && !view.can_acknowledge() {
                     self.nodes[id].awaits = Set::NONE;
                     self.nodes[id].acked = 0;
                 }
@@ -242,7 +251,7 @@ impl State {
     /// 2^-64.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut bytes = [0_u8; 8 * NODES + 2 * EPOCHS + 12 + TIMELINE];
+        let mut bytes = [0_u8; 5 * NODES + 2 * EPOCHS + 7 + TIMELINE];
         let mut at = 0;
         let mut put = |byte: u8| {
             bytes[at] = byte;
@@ -258,7 +267,7 @@ impl State {
             put(place | (u8::from(node.leads) << 2) | (node.epoch << 3));
             put(low);
             put(high);
-            put(node.committed | (node.awaits.0 << 2));
+            put(node.committed | (node.awaits.0 << 2) | (node.loose << 6));
             put(node.acked);
         }
         for view in &self.views {

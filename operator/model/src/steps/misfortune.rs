@@ -38,7 +38,7 @@ fn restart(state: &State, id: Id, out: &mut Out) {
             if !forgets {
                 next.node_mut(id).log = node.log.with(node.epoch, count - 1);
             }
-            out.step(Action::Restart(id, count.saturating_sub(1)), next);
+            out.step(Action::Restart(id, 1), next);
         }
         return;
     }
@@ -47,7 +47,9 @@ fn restart(state: &State, id: Id, out: &mut Out) {
     } else {
         node.committed
     };
-    for kept in safe..=count {
+    let last = node.log.len();
+    for lost in 0..=(count - safe + node.loose) {
+        let kept = node.log.first(last - lost);
         let mut next = *state;
         time::resign(&mut next, id);
         time::forget(&mut next, id);
@@ -56,12 +58,12 @@ fn restart(state: &State, id: Id, out: &mut Out) {
         }
         let process = next.node_mut(id);
         process.resign();
-        process.log = node.log.with(node.epoch, kept);
+        process.log = kept;
         if out.has(Fault::ResumeInSameEpoch) {
             process.leads = true;
-            process.committed = node.committed.min(kept);
+            process.committed = node.committed.min(kept.count(node.epoch));
         }
-        out.step(Action::Restart(id, kept), next);
+        out.step(Action::Restart(id, lost), next);
     }
 }
 

@@ -99,7 +99,7 @@ pub enum Action {
     Commit(Id),
     /// The primary is told to wait for a node too.
     Promise(Id, Id),
-    /// A process ends and starts again; of the entries of its epoch so many are on its disk.
+    /// A process ends and starts again; so many of its last entries were not on its disk.
     Restart(Id, u8),
     /// A volume is lost; an empty one takes its place.
     LoseVolume(Id),

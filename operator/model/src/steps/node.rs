@@ -38,12 +38,20 @@ fn adopt(state: &State, id: Id, out: &mut Out) {
     }
 }
 
+/// The disk works in order: what was written before the view was told is on it when the view is. What a
+/// primary takes while it stores the next view may follow later.
 fn adopt_one(state: &State, id: Id, epoch: Epoch, out: &mut Out) {
     let action = Action::Adopt(id, epoch);
+    let stored = state.node(id).epoch;
     let mut next = *state;
     time::resign(&mut next, id);
     let node = next.node_mut(id);
     let earlier = node.acked;
+    let tail = if node.leads {
+        node.log.count(stored) - node.committed
+    } else {
+        0
+    };
     node.resign();
     node.epoch = epoch;
     if state.view(epoch).primary() == id {
@@ -54,6 +62,7 @@ fn adopt_one(state: &State, id: Id, epoch: Epoch, out: &mut Out) {
             return;
         }
         node.leads = true;
+        node.loose = tail;
         node.log = node.log.with(epoch, 1);
         if out.has(Fault::AcknowledgementOfEarlierEpoch) {
             node.acked = earlier;
@@ -101,6 +110,7 @@ fn commit(state: &State, id: Id, out: &mut Out) {
     let action = Action::Commit(id);
     let mut next = *state;
     next.node_mut(id).committed = count;
+    next.node_mut(id).loose = 0;
     let committed = next.node(id).committed_log();
     if let Err(breach) = check::commit(state, id, committed) {
         out.breach(action, breach);

@@ -33,7 +33,7 @@ pub(super) fn steps(state: &State, out: &mut Out) {
             wish(state, Wish::Synchronous(set), out);
         }
     }
-    if state.left.alone > 0 && !view.alone() {
+    if state.left.alone > 0 || view.alone() {
         wish(state, Wish::Alone, out);
     }
     broken(state, view, out);
@@ -95,7 +95,7 @@ pub(super) fn record(state: &State, epoch: Epoch, view: Code, action: Action, ou
         out.breach(action, Breach::TwoViews(epoch));
         return;
     }
-    if view.alone() {
+    if view.alone() && !state.view(state.recorded).alone() {
         next.left.alone -= 1;
     }
     if out.has(Fault::TrustCachedView) {
@@ -128,6 +128,8 @@ pub(super) fn report(state: &mut State, out: &Out) {
     if !primary.leads || primary.epoch != epoch {
         return;
     }
+    // Those of the view itself had everything when it was recorded, and have been waited for since.
+    state.reported = state.reported.or(view.synchronous());
     let bare = !view.can_acknowledge();
     let everything = primary.committed.max(1);
     let partly = out.has(Fault::CompleteWithPartOfLog);
@@ -139,8 +141,7 @@ pub(super) fn report(state: &mut State, out: &Out) {
         let waited = bare || unawaited || primary.awaits.has(id);
         let matched = state.node(id).epoch == epoch && check::matched(state, view.primary(), id);
         let has = primary.acked_by(id) >= everything || (partly && matched);
-        // Those of the view itself had everything when it was recorded, and have been waited for since.
-        if view.synchronous().has(id) || (waited && has) {
+        if waited && has {
             state.reported = state.reported.with(id);
         }
     }
