@@ -28,7 +28,7 @@ const EPOCHS_MAX: u64 = 7;
 /// Entries of one epoch the model has room for.
 const ENTRIES_MAX: usize = 3;
 /// Random runs with sound replicas.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 60;
 
 /// What is counted over all runs, so that a driver that does nothing is noticed.
 #[derive(Debug, Default)]
@@ -170,7 +170,7 @@ impl Driver {
         self.follow(format!("operator {which} plans: {}", plan.phase));
     }
 
-    fn record(&mut self, view: View, what: &str) {
+    fn record(&mut self, view: &View, what: &str) {
         let promoted = self
             .recorded
             .as_ref()
@@ -188,7 +188,7 @@ impl Driver {
         if let Some(view) = written.filter(|view| view.epoch.0 <= EPOCHS_MAX) {
             self.counts.recorded_by_planner += 1;
             self.counts.recovered += u64::from(recovers);
-            self.record(view, "the planner records");
+            self.record(&view, "the planner records");
         }
     }
 
@@ -227,7 +227,7 @@ impl Driver {
         };
         if let Some(next) = next.filter(|next| view.check_successor(next).is_ok()) {
             self.counts.recorded_by_hand += 1;
-            self.record(next, "somebody records");
+            self.record(&next, "somebody records");
         }
     }
 
@@ -372,7 +372,7 @@ fn caught(mutant: Mutant, seeds: u64) -> Option<u64> {
     std::panic::set_hook(Box::new(|_| {}));
     let run = |seed: &u64| {
         let seed = *seed;
-        catch_unwind(AssertUnwindSafe(|| drop(random_run(seed, Some(mutant))))).is_err()
+        catch_unwind(AssertUnwindSafe(|| _ = random_run(seed, Some(mutant)))).is_err()
     };
     let found = (0..seeds).find(run);
     std::panic::set_hook(hook);

@@ -38,6 +38,8 @@ fn cluster(available: bool) -> ClusterFacts {
         generation: 1,
         wanted: (1..=3).map(|serial| format!("db-{serial}")).collect(),
         deleting: false,
+        hibernated: false,
+        upkeep: standby_operator_core::observe::Upkeep::default(),
         retain_volumes: false,
         may_go_alone: available,
         automatic: true,

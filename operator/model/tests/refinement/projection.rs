@@ -323,7 +323,7 @@ pub fn describe(state: &State) -> String {
     for (id, node) in (0_u8..).zip(&state.nodes) {
         let counts: Vec<u8> = (1..8).map(|epoch| node.log.count(epoch)).collect();
         let acked: Vec<u8> = (0..4).map(|other| node.acked_by(other)).collect();
-        text += &format!(
+        let line = format!(
             "  db-{} {:?} epoch {} leads {} log {counts:?} committed {} awaits {:?} acked {acked:?}\n",
             id + 1,
             node.place,
@@ -332,6 +332,7 @@ pub fn describe(state: &State) -> String {
             node.committed,
             Set::iter(node.awaits).map(|id| id + 1).collect::<Vec<_>>(),
         );
+        text.push_str(&line);
     }
     text
 }
