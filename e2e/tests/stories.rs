@@ -102,11 +102,6 @@ const CORE: &[(&str, Story)] = stories![
     writes_from_everywhere,
     primary_killed,
     standby_killed,
-    primary_stopped,
-    frozen_volume,
-    operator_cut_from_primary,
-    one_way_partition,
-    standby_cut_from_primary,
     unacknowledged_tail,
     operator_away,
     api_server_away,
@@ -117,6 +112,11 @@ const CORE: &[(&str, Story)] = stories![
 
 /// What is told besides when all failures are asked for.
 const REST: &[(&str, Story)] = stories![
+    primary_stopped,
+    frozen_volume,
+    operator_cut_from_primary,
+    one_way_partition,
+    standby_cut_from_primary,
     primary_isolated,
     two_faults,
     stale_leader,
