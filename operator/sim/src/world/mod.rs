@@ -1,9 +1,12 @@
 //! The world: what happens, in order, and who it happens to.
 
 mod control;
+mod following;
 mod process;
 mod serve;
 mod shell;
+mod storage;
+mod streams;
 
 pub use process::{Place, Process, Stream};
 
