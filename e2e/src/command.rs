@@ -2,7 +2,7 @@
 //! It never goes through a shell.
 
 use std::ffi::OsStr;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -25,11 +25,12 @@ pub async fn line(line: &str) -> Result<String> {
     run(program, &words.collect::<Vec<_>>()).await
 }
 
-/// Runs a prepared command within `limit` and returns its standard output.
-pub async fn output(mut command: Command, limit: Duration) -> Result<String> {
-    let shown = shown(&command);
+/// Runs a prepared command without input and returns how it ended, whatever its exit code. Beyond `limit`
+/// it is killed.
+pub async fn ended(command: &mut Command, limit: Duration) -> Result<Output> {
+    let shown = shown(command);
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let done = timeout(limit, command.output())
+    timeout(limit, command.output())
         .await
         .map_err(|_| Error::Timeout {
             what: format!("`{shown}` to end"),
@@ -37,16 +38,21 @@ pub async fn output(mut command: Command, limit: Duration) -> Result<String> {
             last: String::new(),
         })?
         .map_err(|source| Error::Start {
-            program: shown.clone(),
+            program: shown,
             source,
-        })?;
+        })
+}
+
+/// Runs a prepared command within `limit` and returns its standard output.
+pub async fn output(mut command: Command, limit: Duration) -> Result<String> {
+    let done = ended(&mut command, limit).await?;
     let stdout = String::from_utf8_lossy(&done.stdout).into_owned();
     if done.status.success() {
         return Ok(stdout);
     }
     let stderr = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     Err(Error::Failed {
-        command: shown,
+        command: shown(&command),
         status: done.status.to_string(),
         stderr: if stderr.is_empty() {
             stdout.trim().to_owned()

@@ -2,14 +2,12 @@
 //! its exit codes.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::cluster::Cluster;
-use crate::command::shown;
+use crate::command::{ended, shown};
 use crate::error::{Error, Result};
 use crate::images;
 use crate::limits::PLUGIN_TIMEOUT;
@@ -54,20 +52,9 @@ impl Plugin {
     /// Runs it, and returns how it ended, whatever its exit code.
     pub async fn run(&self, arguments: &[&str]) -> Result<Ended> {
         let mut command = self.command(arguments);
-        let shown = shown(&command);
-        let done = timeout(PLUGIN_TIMEOUT, command.output())
-            .await
-            .map_err(|_| Error::Timeout {
-                what: format!("`{shown}` to end"),
-                waited: PLUGIN_TIMEOUT,
-                last: String::new(),
-            })?
-            .map_err(|source| Error::Start {
-                program: shown.clone(),
-                source,
-            })?;
+        let done = ended(&mut command, PLUGIN_TIMEOUT).await?;
         let code = done.status.code().ok_or_else(|| Error::Failed {
-            command: shown,
+            command: shown(&command),
             status: done.status.to_string(),
             stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
         })?;
@@ -104,9 +91,7 @@ impl Plugin {
             .env("KUBECONFIG", &self.kubeconfig)
             // The local Kubernetes is reached directly, whatever this machine's setup.
             .env_remove("HTTPS_PROXY")
-            .env_remove("https_proxy")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .env_remove("https_proxy");
         command
     }
 }

@@ -4,9 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,7 +25,8 @@ const QUEUE: u16 = 7;
 const QUEUE_PACKETS: u32 = 65_536;
 /// How much of each packet is handed over: nothing of it is looked at.
 const COPIED_BYTES: u16 = 64;
-/// How often the thread looks for packets: the delay is longer by at most this.
+/// How often the thread looks for packets: the delay is longer by at most this. The queue's library
+/// cannot wait for packets and for their time at once.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// How late packets come: each by something between the two.
@@ -42,8 +41,8 @@ pub struct Delay {
 /// Delays every packet that comes in by a host's cable.
 pub async fn delay_packets(cluster: &Cluster, name: HostName, delay: Delay) -> Result<Fault> {
     let namespace = cluster.layout.node_name(name);
-    let ended = Arc::new(AtomicBool::new(false));
-    let thread = start(&namespace, delay, ended.clone())?;
+    let (end, ended) = mpsc::channel();
+    let thread = start(&namespace, delay, ended)?;
     let queue = QUEUE.to_string();
     let rule = |action: &str| -> Vec<String> {
         let words = [
@@ -73,7 +72,7 @@ pub async fn delay_packets(cluster: &Cluster, name: HostName, delay: Delay) -> R
         let _ = std::process::Command::new(&remove[0])
             .args(&remove[1..])
             .output();
-        ended.store(true, Ordering::Relaxed);
+        drop(end);
         let _ = thread.join();
     });
     if let Err(error) = run(&add[0], &add[1..]).await {
@@ -86,7 +85,7 @@ pub async fn delay_packets(cluster: &Cluster, name: HostName, delay: Delay) -> R
 }
 
 /// Starts the thread and waits until its queue is there.
-fn start(namespace: &str, delay: Delay, ended: Arc<AtomicBool>) -> Result<JoinHandle<()>> {
+fn start(namespace: &str, delay: Delay, ended: Receiver<()>) -> Result<JoinHandle<()>> {
     let path = format!("/run/netns/{namespace}");
     let place = File::open(&path).map_err(Error::file("open", &path))?;
     let (tell, told) = mpsc::channel();
@@ -115,11 +114,12 @@ fn open(place: &File) -> std::io::Result<Queue> {
     Ok(queue)
 }
 
-fn serve(mut queue: Queue, delay: Delay, ended: &AtomicBool) {
+/// Serves until the other end of `ended` is dropped.
+fn serve(mut queue: Queue, delay: Delay, ended: &Receiver<()>) {
     let mut waiting: VecDeque<(Instant, Message)> = VecDeque::new();
     let mut last = Instant::now();
+    let mut ending = false;
     loop {
-        let ending = ended.load(Ordering::Relaxed);
         while let Ok(message) = queue.recv() {
             let late = rand::rng().random_range(delay.least..=delay.most);
             last = last.max(Instant::now() + late);
@@ -134,6 +134,6 @@ fn serve(mut queue: Queue, delay: Delay, ended: &AtomicBool) {
         if ending {
             return;
         }
-        std::thread::sleep(LOOK);
+        ending = ended.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout);
     }
 }
