@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
 use standby_api::{FailoverStatus, NodeStatus, StandbyCluster, StandbyClusterStatus, names};
 
 use crate::cluster::Cluster;
-use crate::cluster::layout::{HOSTS, HostName};
+use crate::cluster::layout::HostName;
 use crate::command::until;
 use crate::error::{Error, Result};
 use crate::faults;
@@ -58,22 +60,25 @@ pub async fn install(cluster: &Cluster, operators: u8, progress: &Progress) -> R
     // The same tag may mean a new build: pods made before it must not go on.
     let name = operator_deployment(cluster).await?;
     let target = format!("deployment/{name}");
-    cluster
-        .api
-        .kubectl(&["-n", OPERATOR_NAMESPACE, "rollout", "restart", &target])
-        .await?;
+    let restart = ["-n", OPERATOR_NAMESPACE, "rollout", "restart", &target];
+    cluster.api.kubectl(&restart).await?;
+    rolled_out(cluster, &target).await?;
+    step.done();
+    Ok(())
+}
+
+/// Waits until no pod of an earlier template runs.
+async fn rolled_out(cluster: &Cluster, target: &str) -> Result<()> {
     let limit = format!("--timeout={}s", NODE_READY_TIMEOUT.as_secs());
-    let rollout = [
+    let status = [
         "-n",
         OPERATOR_NAMESPACE,
         "rollout",
         "status",
-        &target,
+        target,
         &limit,
     ];
-    cluster.api.kubectl(&rollout).await?;
-    step.done();
-    Ok(())
+    cluster.api.kubectl(&status).await.map(drop)
 }
 
 /// The Deployment of the operator.
@@ -90,12 +95,20 @@ pub async fn operator_deployment(cluster: &Cluster) -> Result<String> {
 
 /// Sets how many operators run, and waits until it is so.
 pub async fn scale_operator(cluster: &Cluster, count: u8) -> Result<()> {
-    let target = format!("deployment/{}", operator_deployment(cluster).await?);
-    let replicas = format!("--replicas={count}");
-    cluster
-        .api
-        .kubectl(&["-n", OPERATOR_NAMESPACE, "scale", &target, &replicas])
+    run_operators(cluster, count, &Value::Null).await
+}
+
+async fn run_operators(cluster: &Cluster, count: u8, node_selector: &Value) -> Result<()> {
+    let deployments: Api<Deployment> = cluster.api.objects(OPERATOR_NAMESPACE);
+    let wanted = json!({ "spec": {
+        "replicas": count,
+        "template": { "spec": { "nodeSelector": node_selector } },
+    } });
+    let name = operator_deployment(cluster).await?;
+    deployments
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&wanted))
         .await?;
+    rolled_out(cluster, &format!("deployment/{name}")).await?;
     let pods: Api<Pod> = cluster.api.objects(OPERATOR_NAMESPACE);
     until(
         &format!("{count} operators"),
@@ -116,22 +129,12 @@ pub async fn scale_operator(cluster: &Cluster, count: u8) -> Result<()> {
     .await
 }
 
-/// Has one operator run, on that host: for faults that would take every other one along.
+/// Has one operator run, on that host, until the operators are scaled again: for faults that would
+/// take every other one along. By a selector, because a cordon would make it move primaries.
 pub async fn one_operator_on(cluster: &Cluster, host: HostName) -> Result<()> {
-    let others = HOSTS.into_iter().filter(|other| *other != host);
-    let others: Vec<String> = others.map(|name| cluster.layout.node_name(name)).collect();
-    let words = |verb: &'static str| {
-        [
-            &[verb][..],
-            &others.iter().map(String::as_str).collect::<Vec<_>>(),
-        ]
-        .concat()
-    };
     scale_operator(cluster, 0).await?;
-    cluster.api.kubectl(&words("cordon")).await?;
-    let scaled = scale_operator(cluster, 1).await;
-    cluster.api.kubectl(&words("uncordon")).await?;
-    scaled
+    let host = cluster.layout.node_name(host);
+    run_operators(cluster, 1, &json!({ "kubernetes.io/hostname": host })).await
 }
 
 /// The host on which the leading operator runs, by the Lease that it holds.

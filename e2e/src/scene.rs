@@ -16,6 +16,8 @@ use crate::workload::{Load, now_us};
 
 /// How many writes must be acknowledged for "writes go".
 const WRITES: usize = 100;
+/// The same while a fault lasts that makes most of them fail.
+const FEW_WRITES: usize = 5;
 
 /// A cluster under judged load.
 pub struct Scene<'a> {
@@ -85,6 +87,11 @@ impl<'a> Scene<'a> {
     /// Waits until writes go, and says for how long they did not since the strike.
     pub async fn writes_go(&self, title: &str) -> Result<f64> {
         self.load.more(WRITES).await?;
+        self.gap_ms(title)
+    }
+
+    /// The longest wait of the writers since the strike.
+    fn gap_ms(&self, title: &str) -> Result<f64> {
         let gap = self.load.longest_gap(self.struck_us);
         let gap = gap.ok_or_else(|| Error::Wrong("nothing was written".to_owned()))?;
         eprintln!("       {title}: writers waited {:.0} ms", gap.millis());
@@ -94,9 +101,9 @@ impl<'a> Scene<'a> {
     /// Lets the load run for that long since the strike; writers wait at no time for more than `max_ms`.
     pub async fn writes_go_on(&self, title: &str, for_us: i64, max_ms: f64) -> Result<()> {
         while now_us() - self.struck_us < for_us {
-            self.load.more(WRITES).await?;
+            self.load.more(FEW_WRITES).await?;
         }
-        let gap_ms = self.writes_go(title).await?;
+        let gap_ms = self.gap_ms(title)?;
         ensure(gap_ms <= max_ms, || {
             format!("writers waited {gap_ms:.0} ms, more than {max_ms:.0} ms")
         })

@@ -72,23 +72,28 @@ pub fn throttle(
 /// The file that takes the room away; below the mount point, so it vanishes with the volume.
 const FILLER: &str = "filler";
 
-/// Takes all the room of a claim's volume but for `left_bytes`.
-pub async fn fill(
-    cluster: &Cluster,
-    pod: &Pod,
-    claim: &PersistentVolumeClaim,
-    left_bytes: u64,
-) -> Result<Fault> {
+/// A piece of room that nobody can use any more, in bytes: a block.
+const LEAST_PIECE_BYTES: u64 = 4096;
+
+/// Takes all the room of a claim's volume, while its node goes on writing and takes of it too.
+pub fn fill(cluster: &Cluster, pod: &Pod, claim: &PersistentVolumeClaim) -> Result<Fault> {
     let folder = seen_from_here(host_of(cluster, pod)?, claim)?;
     let room = rustix::fs::statvfs(&folder)
         .map_err(|error| Error::file("look at", &folder)(error.into()))?;
-    let taken = (room.f_bavail * room.f_frsize).saturating_sub(left_bytes);
-    let filler = folder.join(FILLER);
-    let shown = filler.to_string_lossy();
-    run("fallocate", &["--length", &taken.to_string(), &shown]).await?;
+    let path = folder.join(FILLER);
+    let filler = std::fs::File::create(&path).map_err(Error::file("make", &path))?;
+    let (mut taken, mut piece) = (0, room.f_bavail * room.f_frsize);
+    while piece >= LEAST_PIECE_BYTES {
+        let whole = rustix::fs::FallocateFlags::empty();
+        match rustix::fs::fallocate(&filler, whole, taken, piece) {
+            Ok(()) => taken += piece,
+            Err(rustix::io::Errno::NOSPC) => piece /= 2,
+            Err(error) => return Err(Error::file("fill", &path)(error.into())),
+        }
+    }
     Ok(Fault::new(move || {
         // The host may have lost its power, or the volume may be gone.
-        let _ = std::fs::remove_file(filler);
+        let _ = std::fs::remove_file(path);
     }))
 }
 

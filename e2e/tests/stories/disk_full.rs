@@ -11,8 +11,6 @@ use standby_e2e::workload::{Load, now_us};
 
 use crate::Stage;
 
-/// What is left on the volume.
-const LEFT_BYTES: u64 = 0;
 /// A silence of the writers that no busy machine explains.
 const SILENCE_US: i64 = 2_000_000;
 
@@ -21,7 +19,7 @@ pub async fn run(stage: &Stage) -> Result<()> {
     let mut scene = Scene::open_with(&stage.cluster, &stage.namespace, &text).await?;
     let claim = scene.product.claim(&scene.primary).await?;
     scene.strike();
-    let full = faults::fill(&stage.cluster, &scene.primary, &claim, LEFT_BYTES).await?;
+    let full = faults::fill(&stage.cluster, &scene.primary, &claim)?;
     until("writes to be refused", FAILOVER_TIMEOUT, async || {
         match now_us() - scene.load.last_acknowledged_us() {
             silence if silence > SILENCE_US => Ok(()),

@@ -15,8 +15,10 @@ const FOR_US: i64 = 10_000_000;
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSES: usize = 5;
 const FIFTH: u64 = 200;
-/// One pause, or a few delays in a row, on a busy machine.
+/// One pause, or a few moments without the processor.
 const GAP_MAX_MS: f64 = 3_000.0;
+/// A put takes four delays, 600 ms in the mean, and the writers give up after 500 ms: most fail.
+const JITTER_GAP_MAX_MS: f64 = 15_000.0;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let cluster = &stage.cluster;
@@ -27,7 +29,9 @@ pub async fn run(stage: &Stage) -> Result<()> {
         most: Duration::from_millis(300),
     };
     let jitter = faults::delay_packets(cluster, host.name, delay).await?;
-    scene.writes_go_on("jitter", FOR_US, GAP_MAX_MS).await?;
+    scene
+        .writes_go_on("jitter", FOR_US, JITTER_GAP_MAX_MS)
+        .await?;
     scene.same_primary().await?;
     jitter.undo();
 

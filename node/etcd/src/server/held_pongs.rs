@@ -2,7 +2,7 @@
 //!
 //! Clients made with Go's gRPC send a ping with nearly every response they get, to measure the link.
 //! Answered at once, each costs a packet of its own, and with it about as much of both machines' time
-//! as the response did. Held back for a few milliseconds they go along with what is sent anyway.
+//! as the response did. Held back for some milliseconds they go along with what is sent anyway.
 //! Nothing else is ever held back, and never for longer than [`PONG_HELD_MS`].
 
 use std::io::{self, IoSlice};

@@ -44,5 +44,6 @@ pub const CA_VALID_DAYS: i64 = 3_650;
 pub const CA_OVERLAP_DAYS: i64 = 7;
 /// How long every other certificate is valid, in days. It is renewed when two thirds have passed.
 pub const CERTIFICATE_VALID_DAYS: i64 = 365;
-/// A certificate is valid from so many seconds before it was made: clocks differ.
-pub const CERTIFICATE_BACKDATE_SECONDS: i64 = 300;
+/// A certificate is valid from so many seconds before it was made, a week: the clock of a host may be
+/// behind, by much after its battery or a suspended machine.
+pub const CERTIFICATE_BACKDATE_SECONDS: i64 = 7 * 24 * 3_600;
