@@ -81,12 +81,14 @@ where
     Fut: Future<Output = std::result::Result<T, String>>,
 {
     let end = Instant::now() + limit;
+    let mut last = "the look itself did not end".to_owned();
     loop {
-        let last = match timeout(end.saturating_duration_since(Instant::now()), look()).await {
+        match timeout(end.saturating_duration_since(Instant::now()), look()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(last)) => last,
-            Err(_) => "the look itself did not end".to_owned(),
-        };
+            Ok(Err(seen)) => last = seen,
+            // What was seen before says more.
+            Err(_) => {}
+        }
         if Instant::now() >= end {
             return Err(Error::Timeout {
                 what: what.to_owned(),

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -290,6 +290,27 @@ pub fn host_ready(host: &Node) -> bool {
         .is_none_or(|ready| ready.status == "True")
 }
 
+/// A watch that begins anew with a list after every failure. Going on where it was would be cheaper, but
+/// a store that was put back to an earlier backup counts its versions from there again: the API server
+/// would say nothing until they have caught up with what was seen before.
+fn relisting<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + 'static,
+{
+    stream::unfold(None, move |running| {
+        let begin = || watcher(api.clone(), config.clone()).boxed();
+        let mut events = running.unwrap_or_else(begin);
+        async move {
+            let event = events.next().await?;
+            let goes_on = event.is_ok().then_some(events);
+            Some((event, goes_on))
+        }
+    })
+}
+
 struct Watch<'a> {
     client: &'a Client,
     namespaces: &'a [String],
@@ -359,7 +380,7 @@ impl Watch<'_> {
         let (store, writer) = reflector::store();
         let (changes, stop) = (self.changes.clone(), self.stop.clone());
         tokio::spawn(async move {
-            let events = watcher(api, config)
+            let events = relisting(api, config)
                 .default_backoff()
                 // Who wrote which field is most of a small object, and nobody here asks.
                 .modify(|object| object.managed_fields_mut().clear())
@@ -385,3 +406,7 @@ impl Watch<'_> {
         store
     }
 }
+
+#[cfg(test)]
+#[path = "stores_tests.rs"]
+mod tests;

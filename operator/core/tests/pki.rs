@@ -123,9 +123,9 @@ fn a_certificate_is_valid_for_a_year_and_renewed_when_two_thirds_have_passed() {
     let stored = secret::node(&cluster(), "db-1", &issued);
     let renewal = |at: Timestamp| authority.renewal(&stored, &NODE, at);
     assert_eq!(renewal(now()), None);
-    assert_eq!(renewal(now() + days(242)), None);
+    assert_eq!(renewal(now() + days(240)), None);
     assert_eq!(
-        renewal(now() + days(244)),
+        renewal(now() + days(242)),
         Some(Renewal::Due(issued.renew_at))
     );
     let der = der(&issued.certificate_pem);

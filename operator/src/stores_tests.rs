@@ -1,0 +1,48 @@
+//! Caches against a scripted API server.
+
+use std::pin::pin;
+
+use serde_json::json;
+
+use super::*;
+use crate::testkit::{self, failure, serve};
+
+fn pods(version: &str, names: &[&str]) -> serde_json::Value {
+    let items: Vec<_> = names
+        .iter()
+        .map(|name| json!({"metadata": {"name": name, "namespace": "shop"}}))
+        .collect();
+    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": version},
+        "items": items})
+}
+
+#[tokio::test]
+async fn a_watch_that_failed_begins_with_a_list_so_that_a_store_put_back_is_seen() {
+    let (client, mut server) = testkit::server("shop");
+    let api: Api<Pod> = Api::all(client);
+    let script = tokio::spawn(async move {
+        serve(&mut server, 200, pods("900", &["db-1"])).await;
+        serve(&mut server, 500, failure(500, "the store is put back")).await;
+        let (request, answer) = server.next_request().await.expect("a request");
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let body = serde_json::to_vec(&pods("100", &["db-2"])).expect("json");
+        answer.send_response(http::Response::new(kube::client::Body::from(body)));
+        query
+    });
+    let mut events = pin!(relisting(api, watcher::Config::default()));
+    let mut listed = Vec::new();
+    let mut failures = 0;
+    while listed.len() < 2 {
+        match events.next().await.expect("it goes on") {
+            Ok(Event::InitApply(pod)) => listed.push(pod.name_any()),
+            Ok(_) => {}
+            Err(_) => failures += 1,
+        }
+    }
+    assert_eq!(
+        (listed, failures),
+        (vec!["db-1".to_owned(), "db-2".to_owned()], 1)
+    );
+    let query = script.await.expect("the script ended");
+    assert!(!query.contains("watch="), "a list, not a watch: {query}");
+}
