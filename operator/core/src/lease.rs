@@ -98,6 +98,15 @@ impl Election {
     }
 }
 
+impl Election {
+    /// For how long we may still lead without renewing; none when we do not lead.
+    #[must_use]
+    pub fn left(&self, times: &LeaseTimes, now: Micros) -> Option<Micros> {
+        let renewed = self.renewed?;
+        Some(times.renew_deadline.since(now.since(renewed)))
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -191,6 +200,8 @@ mod tests {
         election.wrote(ME, "9", ms(1_000), ms(1_050));
         assert_eq!(verdict(&election, 1_400), Verdict::Lead { wait: ms(600) });
         assert_eq!(verdict(&election, 2_000), Verdict::Renew);
+        let left = |now| election.left(&LeaseTimes::default(), ms(now));
+        assert_eq!((left(3_000), left(4_000)), (Some(ms(200)), Some(Micros(0))));
         assert_eq!(verdict(&election, 3_199), Verdict::Renew);
         assert_eq!(verdict(&election, 3_200), Verdict::Lost);
         let times = LeaseTimes::default();

@@ -6,11 +6,13 @@ mod tests;
 
 use std::fmt;
 
+use standby_api::FailoverStatus;
 use standby_core::{Epoch, Index, Micros, NodeId, View};
 
 use crate::judge::FailureReason;
 use crate::limits;
 use crate::observe::{NodeFacts, NodeReport, NodeRole, Observation};
+use crate::status::Moment;
 
 /// The most failovers on suspicion that are remembered: more than any limit counts.
 const SUSPICIONS_MAX: usize = 32;
@@ -98,6 +100,9 @@ pub struct Memory {
     pub followed: Option<Epoch>,
     /// The container of the last process that was seen as primary and has been followed by another.
     pub past_container: Option<String>,
+    /// The view of the highest epoch that was ever seen recorded. Something older that is recorded now
+    /// was put back (V10).
+    pub highest_view: Option<View>,
     /// The last epoch that a node confirmed: it has adopted exactly the recorded view.
     pub confirmed: Option<Epoch>,
     /// Since when the current epoch has been looked at.
@@ -130,6 +135,7 @@ impl Memory {
         let Some(view) = observation.view() else {
             return;
         };
+        self.saw_recorded(view);
         self.follow_views(view.epoch);
         self.in_epoch.note(true, view.epoch, now);
         for report in observation.nodes.values().filter_map(NodeFacts::live) {
@@ -146,6 +152,34 @@ impl Memory {
             self.settle_container(observation, now);
             self.time_failover(view, report, now);
         }
+    }
+
+    /// Takes in a view that is recorded, or once was.
+    pub fn saw_recorded(&mut self, view: &View) {
+        let higher = |known: &View| known.cluster_id != view.cluster_id || known.epoch < view.epoch;
+        if self.highest_view.as_ref().is_none_or(higher) {
+            self.highest_view = Some(view.clone());
+        }
+    }
+
+    /// The view that was once recorded, if it is above `recorded`.
+    #[must_use]
+    pub fn once_recorded(&self, observation: &Observation, recorded: Epoch) -> Option<&View> {
+        let highest = self.highest_view.as_ref()?;
+        let ours = highest.cluster_id == observation.cluster.id;
+        (ours && highest.epoch > recorded).then_some(highest)
+    }
+
+    /// Takes over from the status which failovers on suspicion there were before this operator looked
+    /// after the cluster.
+    pub fn recall(&mut self, failovers: &[FailoverStatus], moment: Moment) {
+        let on_suspicion = |row: &&FailoverStatus| {
+            let reasons = [FailureReason::Unreachable, FailureReason::WritePathStuck];
+            reasons.iter().any(|reason| reason.to_string() == row.fault)
+        };
+        let times = failovers.iter().filter(on_suspicion);
+        self.suspected = times.map(|row| moment.at(row.time.0)).collect();
+        self.suspected.sort_unstable();
     }
 
     /// Views that somebody else recorded meanwhile may have had primaries of which nothing is known

@@ -1,11 +1,15 @@
 //! What is remembered of primaries, and what it proves of them (V5).
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use standby_api::{FailoverStatus, FailoverSteps};
 use standby_core::{Micros, View};
 
 use super::Memory;
+use crate::judge::FailureReason;
 use crate::limits::CONTAINER_SETTLED_MS;
 use crate::observe::{NodeRole, Observation};
 use crate::plan::fixtures::{healthy_view, id, observed};
+use crate::status::Moment;
 
 const NOW: Micros = Micros::from_millis(100_000);
 const SETTLED: Micros = Micros::from_millis(100_000 + CONTAINER_SETTLED_MS);
@@ -97,4 +101,35 @@ fn the_container_of_an_earlier_run_is_not_taken_for_that_of_the_next() {
     );
     let holder = memory.holder.as_ref().expect("seen");
     assert_eq!((holder.run.as_str(), &holder.container), ("run-2", &None));
+}
+
+#[test]
+fn failovers_on_suspicion_of_an_earlier_operator_are_taken_over_from_the_status() {
+    let moment = Moment {
+        now: NOW,
+        wall: "2026-03-01T12:00:00Z".parse().expect("a time"),
+    };
+    let row = |fault: FailureReason, time: &str| FailoverStatus {
+        epoch: 3,
+        fault: fault.to_string(),
+        reason: String::new(),
+        from: "db-1".into(),
+        to: "db-2".into(),
+        time: MicroTime(time.parse().expect("a time")),
+        steps: FailoverSteps::default(),
+        total_ms: None,
+    };
+    let mut memory = Memory::default();
+    let rows = [
+        row(FailureReason::WritePathStuck, "2026-03-01T11:59:59Z"),
+        row(FailureReason::Unreachable, "2026-03-01T11:59:00Z"),
+        row(FailureReason::PodGone, "2026-03-01T11:59:30Z"),
+        row(FailureReason::Unreachable, "2026-03-01T11:00:00Z"),
+    ];
+    memory.recall(&rows, moment);
+    let mut observation = observed(Some(healthy_view()));
+    observation.cluster.policy.limit.within = Micros::from_millis(61_000);
+    assert_eq!(memory.suspicions(&observation, NOW), 2);
+    let later = NOW.plus(Micros::from_millis(2_000));
+    assert_eq!(memory.suspicions(&observation, later), 1);
 }

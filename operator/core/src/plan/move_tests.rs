@@ -1,19 +1,19 @@
-//! Planned moves, orders and consent: what is done, what is refused and why, and what is told.
+//! Planned moves and orders: what is done, what is refused and why, and what is told.
 
 use standby_api::names;
-use standby_core::{Epoch, Index, Micros, Position, View};
+use standby_core::{Epoch, Index, Micros, View};
 
 use super::fixtures::{cluster_id, healthy_view, id, observed};
-use super::{Action, Basis, Outcome, Phase, Plan, plan};
+use super::{Action, Outcome, Phase, Plan, plan};
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{LinkState, NodeRole, Observation, Recorded};
+use crate::observe::{LinkState, NodeRole, Observation};
 use crate::policy::{Policy, Window};
 
-const NOW: Micros = Micros::from_millis(1_000_000);
+pub(super) const NOW: Micros = Micros::from_millis(1_000_000);
 
 /// A plan of an operator that has watched the observation for long.
-fn planned(observation: &Observation) -> Plan {
+pub(super) fn planned(observation: &Observation) -> Plan {
     let mut memory = Memory::default();
     for at in [Micros(0), NOW] {
         memory.observe(observation, at);
@@ -31,7 +31,7 @@ fn steps_down(plan: &Plan) -> bool {
 }
 
 /// What became of the only order there is.
-fn order(plan: &Plan) -> (Outcome, &str) {
+pub(super) fn order(plan: &Plan) -> (Outcome, &str) {
     let verdict = plan.orders.first().expect("an order");
     (verdict.outcome, &verdict.reason)
 }
@@ -318,183 +318,6 @@ fn a_paused_cluster_is_watched_and_says_what_would_be_done() {
         withheld
             .iter()
             .any(|p| matches!(p.action, Action::CreatePod { .. }))
-    );
-}
-
-/// Everybody with every acknowledged write is gone; `db-3` is left and ends earlier.
-fn only_a_lagging_replica_left() -> Observation {
-    let mut observation = observed(Some(healthy_view()));
-    for serial in [1, 2] {
-        observation.said(serial).last = Position::new(Epoch(2), Index(120));
-        observation.said(serial).commit = Index(118);
-        observation.lose(serial);
-        observation.pod_of(serial).container.ended = true;
-    }
-    observation.said(3).last = Position::new(Epoch(2), Index(90));
-    observation
-}
-
-fn consent(losing: u64) -> String {
-    format!(
-        r#"{{"cluster":"shop/db","epoch":2,"node":"db-3","losesUpTo":{losing},"by":"ann","why":"both disks burned"}}"#
-    )
-}
-
-#[test]
-fn what_can_be_done_and_what_it_costs_is_told_when_nobody_can_be_promoted() {
-    let plan = planned(&only_a_lagging_replica_left());
-    assert_eq!(plan.phase, Phase::FailoverBlocked);
-    let told: Vec<String> = plan
-        .options
-        .iter()
-        .map(|c| {
-            format!(
-                "{} {}: {}",
-                c.action,
-                c.node.as_deref().unwrap_or("-"),
-                c.cost
-            )
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [
-            "restart db-1: bring db-1 back: loses nothing, if its volume is intact; writes wait \
-             until it is back",
-            "wait db-2: bring db-2 back: loses nothing, if its volume is intact; writes wait until \
-             it is back",
-            "acceptDataLoss db-3: LOSES up to 30 acknowledged entries, as far as is known: db-3 ends \
-             at 90, and 120 may have been acknowledged",
-        ]
-    );
-    let loss = &plan.options[2];
-    assert_eq!((loss.loses_up_to, loss.epoch), (Some(120), Some(2)));
-}
-
-#[test]
-fn a_node_that_lacks_writes_is_promoted_only_with_consent_that_covers_what_may_be_lost() {
-    let mut observation = only_a_lagging_replica_left();
-    observation.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &consent(119));
-    let refused = planned(&observation);
-    assert_eq!(refused.view_to_record(), None);
-    assert_eq!(
-        order(&refused),
-        (
-            Outcome::Refused,
-            "losesUpTo must be at least 120, the highest entry that may be lost, was 119"
-        )
-    );
-    observation.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &consent(120));
-    let accepted = planned(&observation);
-    let (next, basis) = accepted.view_to_record().expect("a view");
-    assert_eq!((&next.primary, next.epoch), (&id(3), Epoch(3)));
-    assert_eq!(next.complete, [id(3)].into());
-    let Basis::Loss { record, .. } = basis else {
-        panic!("{basis:?}");
-    };
-    assert_eq!(
-        (record.from, record.loses_up_to, record.by.as_str()),
-        (90, Some(120), "ann")
-    );
-    assert!(
-        accepted
-            .notices
-            .iter()
-            .any(|n| n.reason == "DataLossAccepted" && n.warning)
-    );
-}
-
-#[test]
-fn consent_to_loss_is_refused_for_another_cluster_epoch_or_a_node_that_loses_nothing() {
-    let refused = |change: (&str, &str), words: &str| {
-        let mut observation = only_a_lagging_replica_left();
-        let text = consent(120).replace(change.0, change.1);
-        observation.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &text);
-        let plan = planned(&observation);
-        assert_eq!(plan.view_to_record(), None);
-        let (outcome, reason) = order(&plan);
-        assert_ne!(outcome, Outcome::Accepted);
-        assert!(reason.contains(words), "{reason}");
-    };
-    refused(("shop/db", "other/db"), "cluster must be \"shop/db\"");
-    refused(("\"epoch\":2", "\"epoch\":1"), "epoch 1 is past");
-    refused(
-        ("\"epoch\":2", "\"epoch\":3"),
-        "epoch must be the recorded one, 2",
-    );
-    refused(("db-3", "db-2"), "db-2 has every acknowledged write");
-    refused(("db-3", "db-9"), "there is no node db-9");
-    refused(("120", "9000000000"), "losesUpTo must be at most");
-    // While the primary works nothing is promoted with a loss.
-    let mut healthy = observed(Some(healthy_view()));
-    healthy.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &consent(120));
-    let plan = planned(&healthy);
-    assert_eq!(plan.view_to_record(), None);
-    assert!(order(&plan).1.contains("nothing needs it now"), "{plan}");
-}
-
-#[test]
-fn in_manual_mode_a_person_may_choose_to_lose_what_a_node_lacks() {
-    let mut observation = only_a_lagging_replica_left();
-    observation.cluster.automatic = false;
-    observation.facts(2).stream = crate::observe::Stream::Alive;
-    observation.pod_of(2).container.ended = false;
-    let waits = planned(&observation);
-    assert_eq!(waits.phase, Phase::AwaitingPerson);
-    let actions: Vec<&str> = waits.options.iter().map(|choice| choice.action).collect();
-    assert_eq!(actions, ["promote", "restart", "acceptDataLoss"]);
-    observation.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &consent(120));
-    assert_eq!(
-        planned(&observation)
-            .view_to_record()
-            .expect("a view")
-            .0
-            .primary,
-        id(3)
-    );
-}
-
-#[test]
-fn a_lone_primary_that_only_the_operator_has_lost_can_be_given_up_with_consent() {
-    let view = View::first(cluster_id(), id(1)).go_alone();
-    let mut observation = observed(Some(view));
-    observation.lose(1);
-    let plan = planned(&observation);
-    assert_eq!(plan.phase, Phase::Suspected);
-    assert!(
-        plan.options
-            .iter()
-            .any(|choice| choice.action == "acceptDataLoss")
-    );
-    observation.order(names::ANNOTATION_ACCEPT_DATA_LOSS, &consent(10));
-    let accepted = planned(&observation);
-    assert_eq!(accepted.view_to_record().expect("a view").0.primary, id(3));
-}
-
-#[test]
-fn a_lost_view_is_continued_without_everybody_only_with_consent_and_far_above() {
-    let mut observation = observed(Some(healthy_view()));
-    observation.recorded = Recorded::Absent;
-    observation.lose(3);
-    let text = r#"{"cluster":"shop/db","epoch":2,"by":"ann","why":"db-3 burned"}"#;
-    observation.order(names::ANNOTATION_ACCEPT_RECOVERY, text);
-    let plan = planned(&observation);
-    let (next, basis) = plan.view_to_record().expect("a view");
-    assert_eq!(next.primary, id(1));
-    assert_eq!(next.epoch, Epoch(2 + limits::RECOVERY_EPOCH_MARGIN));
-    assert_eq!(basis.loss().expect("kept").by, "ann");
-    observation.order(
-        names::ANNOTATION_ACCEPT_RECOVERY,
-        &text.replace("\"epoch\":2", "\"epoch\":1"),
-    );
-    let refused = planned(&observation);
-    assert_eq!(refused.view_to_record(), None);
-    assert_eq!(
-        order(&refused),
-        (
-            Outcome::Refused,
-            "epoch must be 2, the highest that nodes report, was 1"
-        )
     );
 }
 

@@ -4,7 +4,7 @@
 use standby_core::{Micros, View};
 
 use super::rolling::{self, Turn};
-use super::{Action, Later, Phase, Plan, Situation};
+use super::{Action, Later, Phase, Plan, Situation, volumes};
 use crate::limits;
 use crate::observe::{ClaimFacts, NodeFacts, Observation, PodFacts};
 
@@ -175,7 +175,7 @@ fn delete(observation: &Observation, plan: &mut Plan) {
 
 /// Whether the recorded view names this pod: then its volume may hold what no other has. So it may
 /// while nothing is known to be recorded.
-fn in_view(observation: &Observation, name: &str) -> bool {
+pub(super) fn in_view(observation: &Observation, name: &str) -> bool {
     observation
         .view()
         .is_none_or(|view| view.complete.iter().any(|node| node.name == name))
@@ -242,7 +242,7 @@ fn keep(
         return;
     };
     if claim.deleting || claim.lost {
-        return volume_ends(observation, situation, name, facts, claim, plan);
+        return volumes::volume_ends(observation, situation, name, facts, claim, plan);
     }
     if claim.owned == observation.cluster.retain_volumes {
         plan.act(
@@ -250,7 +250,7 @@ fn keep(
             "storage.deletionPolicy has changed",
         );
     }
-    grow(observation, name, claim, plan);
+    volumes::grow(observation, name, claim, plan);
     let Some(pod) = &facts.pod else {
         plan.act(Action::CreatePod { node }, "the node has no pod");
         return;
@@ -265,7 +265,7 @@ fn keep(
         );
         return;
     }
-    refused_volume(observation, situation, name, facts, now, plan);
+    volumes::refused_volume(observation, situation, name, facts, now, plan);
     lost_host(observation, situation, name, facts, now, plan);
 }
 
@@ -287,126 +287,6 @@ fn terminating(
     } else if away {
         plan.look_when(now.since(since), limit);
     }
-}
-
-/// A node whose claim is being deleted, or whose volume is lost. While the view names it, it stays as
-/// it is until others have everything; then a new claim takes the old one's place.
-fn volume_ends(
-    observation: &Observation,
-    situation: &Situation,
-    name: &str,
-    facts: &NodeFacts,
-    claim: &ClaimFacts,
-    plan: &mut Plan,
-) {
-    let what = if claim.deleting {
-        "the volume claim is being deleted"
-    } else {
-        "the volume is lost"
-    };
-    if in_view(observation, name) {
-        let text = format!("{name}: {what}; its pod stays until others have everything");
-        plan.tell("VolumeEnding", true, text);
-        return;
-    }
-    let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);
-    if claim.lost && !claim.deleting && settled {
-        plan.act(
-            delete_claim(name, claim),
-            "its volume is lost, and others have everything",
-        );
-    }
-    // The claim goes when no pod uses it; a new one follows.
-    let Some(pod) = facts.staying_pod() else {
-        return;
-    };
-    match rolling::may_take(observation, name) {
-        Ok(()) if plan.deletes_pods() => {}
-        Ok(()) => plan.act(
-            delete_pod(name, pod, false),
-            format!("{what}, and it waits for the pod"),
-        ),
-        Err(why) => plan.tell(
-            "VolumeEnding",
-            true,
-            format!("{name}: {what}; waiting for {why}"),
-        ),
-    }
-}
-
-/// A claim that asks for less than `storage.size`.
-fn grow(observation: &Observation, name: &str, claim: &ClaimFacts, plan: &mut Plan) {
-    let wanted = observation.cluster.upkeep.storage_bytes;
-    if claim.requested_bytes == 0 || claim.requested_bytes >= wanted {
-        return;
-    }
-    match claim.expandable {
-        Some(true) => plan.act(
-            Action::GrowClaim {
-                node: name.to_owned(),
-                bytes: wanted,
-            },
-            format!("storage.size is {wanted} bytes, the claim asks for {}", claim.requested_bytes),
-        ),
-        Some(false) => plan.tell(
-            "CannotGrow",
-            true,
-            format!(
-                "the volume of {name} stays at {} bytes: its storage class does not grow volumes \
-                 (allowVolumeExpansion); delete its claim and pod to have it made anew with {wanted} \
-                 bytes and filled by the others",
-                claim.requested_bytes
-            ),
-        ),
-        // Not looked up yet.
-        None => {}
-    }
-}
-
-/// A node that runs and refuses to work with the volume it found. A volume of another cluster is
-/// never deleted here: it may be somebody's data. One of this cluster that is of no use is, when
-/// everything it could hold is with others.
-fn refused_volume(
-    observation: &Observation,
-    situation: &Situation,
-    name: &str,
-    facts: &NodeFacts,
-    now: Micros,
-    plan: &mut Plan,
-) {
-    let (Some(report), Some(pod), Some(claim)) = (facts.live(), facts.staying_pod(), &facts.claim)
-    else {
-        return;
-    };
-    if report.cluster_id != observation.cluster.id {
-        let text = format!(
-            "{name} is refused: its volume belongs to cluster {}, this one is {}; if nobody needs \
-             that volume, delete the claim {name} and its pod",
-            report.cluster_id, observation.cluster.id
-        );
-        plan.tell("ForeignVolume", true, text);
-        return;
-    }
-    let settled = situation.phase == Phase::Healthy && situation.suspicion.is_none();
-    let others_doubt = observation
-        .nodes
-        .values()
-        .filter_map(NodeFacts::live)
-        .any(|report| report.doubts_primary);
-    if report.doubt.is_empty() || others_doubt || !settled || in_view(observation, name) {
-        return;
-    }
-    let (held, limit) = (now.since(pod.since), observation.cluster.replace_after);
-    if held < limit {
-        plan.look_when(held, limit);
-        return;
-    }
-    let why = format!(
-        "it refuses ({}), and others have everything that its volume could hold",
-        report.doubt
-    );
-    plan.act(delete_claim(name, claim), why.clone());
-    plan.act(delete_pod(name, pod, false), why);
 }
 
 /// A pod whose host has been gone for `failover.replaceAfterMs`.
@@ -511,7 +391,7 @@ fn own(name: &str, own: bool) -> Action {
     }
 }
 
-fn delete_pod(name: &str, pod: &PodFacts, force: bool) -> Action {
+pub(super) fn delete_pod(name: &str, pod: &PodFacts, force: bool) -> Action {
     Action::DeletePod {
         node: name.to_owned(),
         uid: pod.uid.clone(),
@@ -519,7 +399,7 @@ fn delete_pod(name: &str, pod: &PodFacts, force: bool) -> Action {
     }
 }
 
-fn delete_claim(name: &str, claim: &ClaimFacts) -> Action {
+pub(super) fn delete_claim(name: &str, claim: &ClaimFacts) -> Action {
     Action::DeleteClaim {
         node: name.to_owned(),
         uid: claim.uid.clone(),

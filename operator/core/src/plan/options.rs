@@ -45,6 +45,7 @@ pub(super) fn options(
             without_loss(observation, situation, view, &mut choices);
             with_loss(observation, memory, view, &mut choices);
         }
+        (Phase::Suspected, Some(view)) => out_of_sight(observation, view, &mut choices),
         _ => {}
     }
     choices.truncate(names::OPTIONS_MAX);
@@ -118,6 +119,54 @@ fn comes_back(observation: &Observation, situation: &Situation, view: &View, nam
             )
         }),
     }
+}
+
+/// The operator hears neither the primary nor anybody who could say how it is. Whether writes go on is not
+/// known here, so nothing is offered that could lose any.
+fn out_of_sight(observation: &Observation, view: &View, choices: &mut Vec<Choice>) {
+    let heard = |node| observation.live(node).is_some();
+    if view.synchronous.iter().any(heard) {
+        return;
+    }
+    let primary = &view.primary.name;
+    let place = |name: &str| {
+        let pod = observation.node(name).and_then(|facts| facts.pod.as_ref());
+        let host = pod.and_then(|pod| pod.host.as_deref());
+        host.map_or_else(|| name.to_owned(), |host| format!("{name} (host {host})"))
+    };
+    let choice = |action, name: &str, cost| Choice {
+        action,
+        node: Some(name.to_owned()),
+        cost,
+        loses_up_to: None,
+        epoch: None,
+        command: None,
+    };
+    for node in &view.synchronous {
+        let cost = format!(
+            "let {} be reached again: loses nothing; it has every acknowledged write and takes over at \
+             once if {primary} has failed",
+            place(&node.name)
+        );
+        choices.push(choice("wait", &node.name, cost));
+    }
+    let cost = format!(
+        "let {} be reached again: loses nothing; if it works, writes go on meanwhile",
+        place(primary)
+    );
+    choices.push(choice("wait", primary, cost));
+    let cost = format!(
+        "end {primary} for certain: loses nothing, if its volume is intact; if it still works, writes \
+         stop until it or another node with every acknowledged write is back; what going on without \
+         them costs is told then"
+    );
+    choices.push(Choice {
+        command: Some(format!(
+            "kubectl delete pod {primary} -n {}",
+            observation.cluster.namespace
+        )),
+        ..choice("restart", primary, cost)
+    });
 }
 
 fn with_loss(observation: &Observation, memory: &Memory, view: &View, choices: &mut Vec<Choice>) {

@@ -6,23 +6,28 @@ use standby_core::{NodeId, View};
 use super::situation::Situation;
 use super::{Phase, Recovery, consent};
 use crate::candidate;
+use crate::memory::Memory;
 use crate::observe::{NodeFacts, NodeReport, NodeRole, Observation};
 
-/// Reports of nodes that have adopted something that cannot come from the recorded view.
+/// Views that cannot come from the recorded one: those that nodes have adopted, and one that was seen
+/// recorded before something older was put back.
 pub(super) fn ahead_of<'a>(
     observation: &'a Observation,
+    memory: &'a Memory,
     view: &View,
-) -> Option<Vec<&'a NodeReport>> {
-    let ahead: Vec<&NodeReport> = reports(observation)
-        .filter(|report| {
-            report.view.as_ref().is_some_and(|adopted| {
-                adopted.cluster_id == view.cluster_id
-                    && (adopted.epoch > view.epoch
-                        || (adopted.epoch == view.epoch && adopted != view))
-            })
+) -> Option<Vec<&'a View>> {
+    let mut ahead: Vec<&View> = adopted(observation)
+        .filter(|adopted| {
+            adopted.cluster_id == view.cluster_id
+                && (adopted.epoch > view.epoch || (adopted.epoch == view.epoch && *adopted != view))
         })
         .collect();
+    ahead.extend(memory.once_recorded(observation, view.epoch));
     (!ahead.is_empty()).then_some(ahead)
+}
+
+fn adopted(observation: &Observation) -> impl Iterator<Item = &View> {
+    reports(observation).filter_map(|report| report.view.as_ref())
 }
 
 fn reports(observation: &Observation) -> impl Iterator<Item = &NodeReport> {
@@ -33,12 +38,11 @@ fn reports(observation: &Observation) -> impl Iterator<Item = &NodeReport> {
 }
 
 /// No view object. A first view is made only for volumes that never had one (V10).
-pub(super) fn without_view(observation: &Observation) -> Situation {
-    let adopted: Vec<&NodeReport> = reports(observation)
-        .filter(|report| report.view.is_some())
-        .collect();
-    if !adopted.is_empty() {
-        return recovery(observation, None, &adopted);
+pub(super) fn without_view(observation: &Observation, memory: &Memory) -> Situation {
+    let mut known: Vec<&View> = adopted(observation).collect();
+    if let Some(epoch) = known.iter().map(|view| view.epoch).max() {
+        known.extend(memory.once_recorded(observation, epoch));
+        return recovery(observation, None, &known);
     }
     let mut awaited = Vec::new();
     let mut first: Option<NodeId> = None;
@@ -83,21 +87,21 @@ pub(super) fn without_view(observation: &Observation) -> Situation {
     }
 }
 
-/// The view object is missing, or older than what nodes have adopted (V10).
+fn is_recorded(recorded: Option<&View>) -> String {
+    recorded.map_or_else(
+        || "there is no view object".to_owned(),
+        |view| format!("the view object is at epoch {}", view.epoch),
+    )
+}
+
+/// The view object is missing, or older than the views `known` (V10).
 pub(super) fn recovery(
     observation: &Observation,
     recorded: Option<&View>,
-    ahead: &[&NodeReport],
+    known: &[&View],
 ) -> Situation {
-    let is = recorded.map_or_else(
-        || "there is no view object".to_owned(),
-        |view| format!("the view object is at epoch {}", view.epoch),
-    );
-    let highest = ahead
-        .iter()
-        .filter_map(|report| report.view.as_ref())
-        .max_by_key(|v| v.epoch);
-    let Some(highest) = highest else {
+    let is = is_recorded(recorded);
+    let Some(&highest) = known.iter().max_by_key(|view| view.epoch) else {
         return Situation::of(
             Phase::RecoveryBlocked,
             format!("{is}, and no node reports a view"),
@@ -116,7 +120,11 @@ pub(super) fn recovery(
             highest.epoch
         ));
     }
-    let nodes = format!("{is}, but nodes have adopted epoch {}", highest.epoch);
+    let nodes = if adopted(observation).any(|adopted| adopted == highest) {
+        format!("{is}, but nodes have adopted epoch {}", highest.epoch)
+    } else {
+        format!("{is}, but epoch {} was recorded before", highest.epoch)
+    };
     let mut recovery = Recovery {
         above: highest.epoch,
         evidence: evidence.join(", "),

@@ -85,9 +85,9 @@ pub fn situation(observation: &Observation, memory: &Memory, now: Micros) -> Sit
             "the recorded view could not be read yet",
         ),
         _ if observation.cluster.hibernated => hibernation::situation(observation, memory, now),
-        Recorded::Absent => recovery::without_view(observation),
-        Recorded::View(view) => match recovery::ahead_of(observation, view) {
-            Some(reports) => recovery::recovery(observation, Some(view), &reports),
+        Recorded::Absent => recovery::without_view(observation, memory),
+        Recorded::View(view) => match recovery::ahead_of(observation, memory, view) {
+            Some(views) => recovery::recovery(observation, Some(view), &views),
             None => with_view(observation, memory, view, now),
         },
     }

@@ -42,6 +42,13 @@ impl Moment {
             .checked_sub(jiff::SignedDuration::from_micros(ago))
             .unwrap_or(self.wall)
     }
+
+    /// The monotonic clock at an earlier time of the wall clock; what is said to come later is now.
+    pub(crate) fn at(&self, wall: Timestamp) -> Micros {
+        let ago = self.wall.duration_since(wall).as_micros();
+        let ago = u64::try_from(ago.max(0)).unwrap_or(u64::MAX);
+        Micros(self.now.0.saturating_sub(ago))
+    }
 }
 
 /// The status now. `before` is the one that is recorded.
