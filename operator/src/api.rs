@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use kube::api::{Api, Patch, PatchParams};
@@ -11,9 +12,8 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use tokio::sync::Semaphore;
-
 use crate::limits::{self, ms};
+use crate::line::{Line, Rank};
 
 /// The field manager of everything the operator applies.
 pub const MANAGER: &str = "standby-operator";
@@ -63,30 +63,34 @@ impl ApiError {
     }
 }
 
-/// How a call is treated: how long it may take, and how many of its kind may be under way.
+/// How a call is treated: how long it may take, and whom it lets pass; none: it never waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane {
     limit_ms: u64,
-    places: Option<&'static Semaphore>,
+    rank: Option<Rank>,
 }
 
-static USUAL_PLACES: Semaphore = Semaphore::const_new(limits::API_USUAL_CALLS_MAX);
-static HOT_PLACES: Semaphore = Semaphore::const_new(limits::API_HOT_CALLS_MAX);
+static LINE: LazyLock<Line> = LazyLock::new(Line::new);
 
 /// The usual.
 pub const USUAL: Lane = Lane {
     limit_ms: limits::API_CALL_MS,
-    places: Some(&USUAL_PLACES),
+    rank: Some(Rank::Usual),
+};
+/// What a new leader begins with.
+pub const FIRST: Lane = Lane {
+    limit_ms: limits::API_HOT_CALL_MS,
+    rank: Some(Rank::First),
 };
 /// The hot path of a failover.
 pub const HOT: Lane = Lane {
     limit_ms: limits::API_HOT_CALL_MS,
-    places: Some(&HOT_PLACES),
+    rank: Some(Rank::Failover),
 };
 /// The election: never waits for others.
 pub const ELECTION: Lane = Lane {
     limit_ms: limits::LEASE_CALL_MS,
-    places: None,
+    rank: None,
 };
 
 /// Runs a call under a limit, once it is its turn.
@@ -95,18 +99,18 @@ pub async fn within<T>(
     what: impl Into<String>,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ApiError> {
-    let queued = ms(limits::API_LINE_MS);
-    let _turn = match lane.places {
+    let _turn = match lane.rank {
         None => None,
-        Some(places) => match tokio::time::timeout(queued, places.acquire()).await {
-            Ok(turn) => Some(turn.expect("these are never closed")),
-            Err(_) => {
+        Some(rank) => {
+            let turn = LINE.turn(rank).await;
+            if turn.is_none() {
                 return Err(ApiError::Timeout {
                     what: what.into(),
-                    after: queued,
+                    after: ms(limits::API_LINE_MS),
                 });
             }
-        },
+            turn
+        }
     };
     let after = ms(lane.limit_ms);
     match tokio::time::timeout(after, call).await {

@@ -1,10 +1,15 @@
 //! The operator's monotonic clock, in the unit the core counts in.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use standby_core::Micros;
 use standby_operator_core::status::Moment;
+use tokio::time::Instant;
+
+/// What the clock shows when the process starts: moments before it, of which the status tells, can be
+/// counted too.
+const BEFORE: Duration = Duration::from_hours(24);
 
 /// A clock that starts with the process.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +25,8 @@ impl Clock {
     /// Now.
     #[must_use]
     pub fn now(self) -> Micros {
-        Micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let shows = BEFORE + self.0.elapsed();
+        Micros(u64::try_from(shows.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// Now, and what people call it.

@@ -70,7 +70,7 @@ pub struct Context {
     pub wakers: Wakers,
     /// Sends Events.
     pub recorder: Recorder,
-    /// Bounds the Events in flight.
+    /// Bounds the Events that wait to be sent.
     pub events: Arc<Semaphore>,
     /// Where the streams to the nodes run: a thread of their own, so that no amount of other work makes a
     /// living node look silent.

@@ -1,6 +1,8 @@
 //! Leader election on a Lease: the shell around [`standby_operator_core::lease`]. Every write carries
 //! the version it is based on; every wait is on our own monotonic clock.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -13,7 +15,11 @@ use tracing::{info, warn};
 
 use crate::api::{ApiError, ELECTION, within};
 use crate::clock::Clock;
+use crate::http::Readiness;
 use crate::limits::ms;
+
+/// What readiness says of the election.
+pub const TOPIC: &str = "election";
 
 /// What this replica stands for election with.
 pub struct Candidate {
@@ -27,6 +33,8 @@ pub struct Candidate {
     pub times: LeaseTimes,
     /// The clock.
     pub clock: Clock,
+    /// Told why this replica can not stand, or leads no more.
+    pub readiness: Arc<Readiness>,
 }
 
 /// How an election ended.
@@ -44,8 +52,12 @@ impl Candidate {
         let mut election = Election::default();
         let mut lease: Option<Lease> = None;
         loop {
-            let wait = self.turn(&mut election, &mut lease, &leading).await;
-            let Some(wait) = wait else { return Ended::Lost };
+            let turn = self.turn(&mut election, &mut lease, &leading);
+            let Some(wait) = turn.await else {
+                let why = "leadership was lost, and this process ends: the lease was taken, or not renewed";
+                self.readiness.wait(TOPIC, why);
+                return Ended::Lost;
+            };
             tokio::select! {
                 () = tokio::time::sleep(ms(wait.as_millis())) => {}
                 () = stop.cancelled() => {
@@ -58,18 +70,39 @@ impl Candidate {
         }
     }
 
-    /// One look and, where due, one write. None: leadership is lost.
+    /// One look and, where due, one write, within what is left of our own time if we lead. None:
+    /// leadership is lost.
     async fn turn(
         &self,
         election: &mut Election,
         lease: &mut Option<Lease>,
         leading: &watch::Sender<bool>,
     ) -> Option<Micros> {
-        if election.renewed.is_none()
-            && let Err(error) = self.look(election, lease).await
-        {
-            warn!(%error, "could not read the election's lease");
-            return Some(self.times.retry_every);
+        let Some(left) = election.left(&self.times, self.clock.now()) else {
+            return self.look_and_write(election, lease, leading).await;
+        };
+        // An answer that comes later than this would come too late: others may lead by then.
+        let turn = self.look_and_write(election, lease, leading);
+        let wait = tokio::time::timeout(ms(left.as_millis()), turn)
+            .await
+            .ok()??;
+        let left = election.left(&self.times, self.clock.now());
+        Some(left.map_or(wait, |left| wait.min(left)))
+    }
+
+    async fn look_and_write(
+        &self,
+        election: &mut Election,
+        lease: &mut Option<Lease>,
+        leading: &watch::Sender<bool>,
+    ) -> Option<Micros> {
+        if election.renewed.is_none() {
+            if let Err(error) = self.look(election, lease).await {
+                warn!(%error, "could not read the election's lease");
+                self.readiness.wait(TOPIC, error.to_string());
+                return Some(self.times.retry_every);
+            }
+            self.readiness.ready(TOPIC);
         }
         match evaluate(election, &self.identity, &self.times, self.clock.now()) {
             Verdict::Lost => return None,
@@ -78,13 +111,18 @@ impl Candidate {
         }
         let first = election.renewed.is_none();
         match self.write(election, lease).await {
-            Ok(()) if first => {
-                info!(identity = %self.identity, "leading");
-                leading.send_replace(true);
+            Ok(()) => {
+                self.readiness.ready(TOPIC);
+                if first {
+                    info!(identity = %self.identity, "leading");
+                    leading.send_replace(true);
+                }
             }
-            Ok(()) => {}
             Err(error) => {
                 warn!(%error, "could not write the election's lease");
+                if !error.is_conflict() {
+                    self.readiness.wait(TOPIC, error.to_string());
+                }
                 // Somebody else, or our own write whose answer was lost.
                 if error.is_conflict()
                     && let Err(error) = self.look(election, lease).await
@@ -199,6 +237,7 @@ mod tests {
             identity: "a".into(),
             times: LeaseTimes::default(),
             clock: Clock::start(),
+            readiness: Arc::new(Readiness::default()),
         };
         (candidate, server)
     }
@@ -235,6 +274,31 @@ mod tests {
         assert_eq!(released["spec"]["holderIdentity"], "");
         assert_eq!(released["metadata"]["resourceVersion"], "8");
         assert_eq!(run.await.expect("it ends"), Ended::Stopped);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_gets_no_answer_ends_before_anybody_else_may_lead_and_says_why() {
+        let (candidate, mut server) = candidate();
+        let (times, clock) = (candidate.times, candidate.clock);
+        let readiness = candidate.readiness.clone();
+        let (leading, _is_leading) = watch::channel(false);
+        let run = tokio::spawn(candidate.run(leading, CancellationToken::new()));
+        serve(&mut server, 200, stored("", "7")).await;
+        serve(&mut server, 200, stored("a", "8")).await;
+        let took = clock.now();
+        serve(&mut server, 500, failure(500, "InternalError")).await;
+        let _unanswered = server.next_request().await.expect("another try");
+        let why = readiness.missing().join("\n");
+        assert!(why.starts_with("election: write the lease: "), "{why}");
+        assert_eq!(run.await.expect("it ends"), Ended::Lost);
+        let after = clock.now().since(took);
+        let late = Micros::from_millis(10);
+        assert!(
+            after >= times.renew_deadline && after < times.renew_deadline.plus(late),
+            "{after:?}"
+        );
+        let why = readiness.missing().join("\n");
+        assert!(why.starts_with("election: leadership was lost"), "{why}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Flags and environment of the operator.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use standby_core::Micros;
@@ -26,6 +27,10 @@ pub struct Flags {
     /// Which lines are logged, such as `info` or `standby_operator=debug`.
     #[arg(long, env = "STANDBY_LOG", default_value = "info")]
     pub log: String,
+    /// Folder in which this pod remembers the views it has seen recorded when the process restarts. It must
+    /// not be put back with the API server's store. Default: remembered in the process only.
+    #[arg(long, env = "STANDBY_MEMORY_DIR", value_name = "DIR")]
+    pub memory_dir: Option<PathBuf>,
     /// Namespace the operator runs in: of the election's lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "standby-system")]
     pub lease_namespace: String,

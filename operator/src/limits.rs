@@ -13,6 +13,10 @@ pub const LEASE_CALL_MS: u64 = 900;
 pub const API_USUAL_CALLS_MAX: usize = 16;
 /// The most calls under way on the hot path: apart from the others, so that no failover waits for them.
 pub const API_HOT_CALLS_MAX: usize = 32;
+/// The most calls under way of those that a new leader begins with.
+pub const API_FIRST_CALLS_MAX: usize = 16;
+/// For so long a call lets more urgent ones pass once there is a place for it, in milliseconds.
+pub const API_PASS_MS: u64 = 2_000;
 /// The longest wait of a call for its turn, in milliseconds.
 pub const API_LINE_MS: u64 = 30_000;
 /// Connecting to the API server, in milliseconds. On a host that has just started the first packets go
@@ -52,8 +56,9 @@ pub const STATUS_EVERY_MS: u64 = 10_000;
 /// How long the caches may be behind what was just carried out, in milliseconds: within it, an action is
 /// not repeated.
 pub const CACHES_BEHIND_MS: u64 = 1_000;
-/// Events being sent at once; more are logged only.
-pub const EVENTS_IN_FLIGHT_MAX: usize = 32;
+/// Events that wait to be sent; more are logged only. Fifty clusters that fail over at once have some two
+/// hundred to tell.
+pub const EVENTS_QUEUED_MAX: usize = 512;
 /// The longest text of an Event, in bytes: the API's limit is 1024.
 pub const EVENT_NOTE_BYTES_MAX: usize = 1_000;
 /// Notices remembered per cluster, so that each is told once.

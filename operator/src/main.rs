@@ -10,8 +10,10 @@ mod flags;
 mod heartbeats;
 mod http;
 mod limits;
+mod line;
 mod metrics;
 mod reconcile;
+mod remembered;
 mod stores;
 mod stream;
 mod supervisor;
@@ -39,8 +41,9 @@ use crate::context::{Context, Wakers};
 use crate::election::{Candidate, Ended};
 use crate::flags::{Flags, LogFormat};
 use crate::http::Readiness;
-use crate::limits::{API_CONNECT_MS, EVENTS_IN_FLIGHT_MAX, SHUTDOWN_MS, WORKERS_MAX, ms};
+use crate::limits::{API_CONNECT_MS, EVENTS_QUEUED_MAX, SHUTDOWN_MS, WORKERS_MAX, ms};
 use crate::metrics::Metrics;
+use crate::remembered::Remembered;
 use crate::stores::Stores;
 
 fn main() -> anyhow::Result<()> {
@@ -100,7 +103,9 @@ async fn run(flags: Flags, heartbeats: Handle) -> anyhow::Result<()> {
         stop.clone(),
     ));
     let clock = Clock::start();
-    let stores = Stores::start(&client, &flags.namespaces(), &stop);
+    let remembered = flags.memory_dir.as_deref();
+    let remembered = remembered.map(Remembered::in_folder).unwrap_or_default();
+    let stores = Stores::start(&client, &flags.namespaces(), remembered, &stop);
     let context = Arc::new(context(
         &flags,
         client,
@@ -108,7 +113,7 @@ async fn run(flags: Flags, heartbeats: Handle) -> anyhow::Result<()> {
         stores,
         heartbeats.clone(),
         metrics,
-        readiness,
+        readiness.clone(),
     ));
     let (leading, is_leading) = watch::channel(false);
     let candidate = Candidate {
@@ -117,6 +122,7 @@ async fn run(flags: Flags, heartbeats: Handle) -> anyhow::Result<()> {
         identity: flags.identity.clone(),
         times: flags.lease_times(),
         clock,
+        readiness,
     };
     // Work ends before the lease is released: the next leader must not meet us.
     let (work, release) = (stop.child_token(), CancellationToken::new());
@@ -170,7 +176,7 @@ fn context(
         stores,
         wakers: Wakers::default(),
         recorder: Recorder::new(client.clone(), reporter),
-        events: Arc::new(Semaphore::new(EVENTS_IN_FLIGHT_MAX)),
+        events: Arc::new(Semaphore::new(EVENTS_QUEUED_MAX)),
         heartbeats,
         metrics,
         readiness,

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
@@ -19,6 +20,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use standby_api::{StandbyCluster, StandbyView, names};
+use standby_core::View;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -26,6 +28,7 @@ use tracing::warn;
 use crate::context::Key;
 use crate::http::Readiness;
 use crate::reconcile::dereference::cordoned;
+use crate::remembered::Remembered;
 
 /// What readiness waits for here.
 pub const TOPIC: &str = "caches";
@@ -110,6 +113,9 @@ pub struct Stores {
     hosts: Store<Node>,
     pods_of: Names,
     claims_of: Names,
+    remembered: Remembered,
+    /// Counts the changes of hosts that matter.
+    hosts_changed: Arc<AtomicU64>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -123,9 +129,14 @@ pub struct Unread {
 }
 
 impl Stores {
-    /// Starts the watches. `namespaces` empty: all.
+    /// Starts the watches. `namespaces` empty: all. `remembered`: views that were seen before.
     #[must_use]
-    pub fn start(client: &Client, namespaces: &[String], stop: &CancellationToken) -> Self {
+    pub fn start(
+        client: &Client,
+        namespaces: &[String],
+        remembered: Remembered,
+        stop: &CancellationToken,
+    ) -> Self {
         let (changes, _) = broadcast::channel(CHANGES_QUEUED_MAX);
         let labelled = watcher::Config::default().labels(names::LABEL_CLUSTER);
         let watch = Watch {
@@ -136,14 +147,26 @@ impl Stores {
         };
         let (pods_of, claims_of) = (Names::default(), Names::default());
         let (pods, claims) = (pods_of.clone(), claims_of.clone());
+        let (of_gone, of_views) = (remembered.clone(), remembered.clone());
+        let hosts_changed = Arc::new(AtomicU64::new(0));
         Self {
-            clusters: watch.scoped(&watcher::Config::default(), |o, _| Some(named(o))),
-            views: watch.scoped(&watcher::Config::default(), |o, _| Some(named(o))),
+            clusters: watch.scoped(&watcher::Config::default(), move |o, gone| {
+                if gone {
+                    of_gone.forget(&named(o));
+                }
+                Some(named(o))
+            }),
+            views: watch.scoped(&watcher::Config::default(), move |o, _| {
+                remember(&of_views, o);
+                Some(named(o))
+            }),
             pods: watch.scoped(&labelled, move |o, gone| pods.saw(o, gone)),
             claims: watch.scoped(&labelled, move |o, gone| claims.saw(o, gone)),
-            hosts: watch.hosts(),
+            hosts: watch.hosts(hosts_changed.clone()),
             pods_of,
             claims_of,
+            remembered,
+            hosts_changed,
             changes,
         }
     }
@@ -218,6 +241,13 @@ impl Stores {
         found.0.as_ref().ok().map(|view| view.spec.epoch)
     }
 
+    /// The highest view that this process has ever seen recorded. What is read live afterwards is not
+    /// older, unless the API server's store was put back.
+    #[must_use]
+    pub fn remembered(&self, key: &Key) -> Option<View> {
+        self.remembered.highest(key)
+    }
+
     /// Views that are being deleted.
     #[must_use]
     pub fn views_ending(&self) -> Vec<Key> {
@@ -257,6 +287,12 @@ impl Stores {
         })
     }
 
+    /// Changes whenever something about a host that matters has.
+    #[must_use]
+    pub fn hosts_version(&self) -> u64 {
+        self.hosts_changed.load(Ordering::Acquire)
+    }
+
     /// Every host.
     pub fn hosts(&self) -> impl Iterator<Item = Arc<Node>> {
         self.hosts.state().into_iter()
@@ -271,6 +307,14 @@ fn named<K: Resource<DynamicType = ()>>(object: &K) -> Key {
     }
 }
 
+/// A view that cannot be read is nothing to remember: reading it live says what is wrong.
+fn remember(views: &Remembered, object: &DeserializeGuard<StandbyView>) {
+    let read = object.0.as_ref().ok();
+    if let Some(view) = read.and_then(|object| View::try_from(&object.spec).ok()) {
+        views.saw(&named(object), view);
+    }
+}
+
 /// The cluster an object is labelled with.
 fn labelled_with<K: Resource<DynamicType = ()>>(object: &K) -> Option<Key> {
     let name = object.labels().get(names::LABEL_CLUSTER)?.clone();
@@ -278,6 +322,19 @@ fn labelled_with<K: Resource<DynamicType = ()>>(object: &K) -> Option<Key> {
         namespace: ResourceExt::namespace(object).unwrap_or_default(),
         name,
     })
+}
+
+/// What of a host decides whether it takes which pods, as one number.
+fn what_matters(host: &Node, gone: bool) -> u64 {
+    let going = gone || host.metadata.deletion_timestamp.is_some();
+    let mut hasher = DefaultHasher::new();
+    (host_ready(host) && !going, cordoned(host)).hash(&mut hasher);
+    host.labels().hash(&mut hasher);
+    let taints = host.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    for taint in taints.into_iter().flatten() {
+        (&taint.key, &taint.value, &taint.effect).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Whether the kubelet of a host calls it ready.
@@ -345,25 +402,30 @@ impl Watch<'_> {
             apis.into_iter()
                 .map(|api| {
                     let key = key.clone();
-                    self.run(api, config.clone(), move |object, gone| {
-                        key(object, gone).map(Change::Cluster)
-                    })
+                    let change = move |object: &K, gone| key(object, gone).map(Change::Cluster);
+                    self.run(api, config.clone(), change, || {})
                 })
                 .collect(),
         )
     }
 
-    /// Hosts report often; only whether they are ready and take pods matters.
-    fn hosts(&self) -> Store<Node> {
-        let known: Mutex<HashMap<String, (bool, bool)>> = Mutex::default();
+    /// Hosts report often; only whether they are ready and take which pods matters.
+    fn hosts(&self, version: Arc<AtomicU64>) -> Store<Node> {
+        let known: Mutex<HashMap<String, u64>> = Mutex::default();
+        let changed = version.clone();
         self.run(
             Api::<Node>::all(self.client.clone()),
             watcher::Config::default(),
             move |host, gone| {
-                let going = gone || host.metadata.deletion_timestamp.is_some();
-                let now = (host_ready(host) && !going, cordoned(host));
+                let now = what_matters(host, gone);
                 let before = known.lock().insert(host.name_any(), now);
-                (gone || before != Some(now)).then_some(Change::Host)
+                let change = (gone || before != Some(now)).then_some(Change::Host)?;
+                version.fetch_add(1, Ordering::Release);
+                Some(change)
+            },
+            // A new list shows itself only when it is whole.
+            move || {
+                changed.fetch_add(1, Ordering::Release);
             },
         )
     }
@@ -373,6 +435,7 @@ impl Watch<'_> {
         api: Api<K>,
         config: watcher::Config,
         change: impl Fn(&K, bool) -> Option<Change> + Send + Sync + 'static,
+        listed: impl Fn() + Send + Sync + 'static,
     ) -> Store<K>
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
@@ -391,7 +454,10 @@ impl Watch<'_> {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => change(object, false),
                     Ok(Event::Delete(object)) => change(object, true).or(Some(Change::Host)),
                     Ok(Event::Init) => None,
-                    Ok(Event::InitDone) => Some(Change::Everything),
+                    Ok(Event::InitDone) => {
+                        listed();
+                        Some(Change::Everything)
+                    }
                     Err(error) => {
                         warn!(kind = %K::kind(&()), %error, "watching failed; trying again");
                         None

@@ -101,7 +101,8 @@ impl Actors {
         let actor = Actor::new(self.context.clone(), key.clone());
         let (stop, named) = (self.stop.clone(), key.clone());
         let handle = self.running.spawn(async move {
-            actor.run(stop).await;
+            // On the heap once, rather than moved about with the task.
+            Box::pin(actor.run(stop)).await;
             named
         });
         self.known.insert(key, handle);

@@ -17,13 +17,13 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, Span, warn};
 
 use super::Actor;
-use crate::api::ApiError;
+use crate::api::{ApiError, Lane};
 use crate::context::{Context, Key};
 use crate::limits::{
     APPLY_EVERY_MS, APPLY_PACE_MS, CACHES_BEHIND_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS,
     STATUS_EVERY_MS,
 };
-use crate::reconcile::announce::{self, Announced};
+use crate::reconcile::announce::{self, Announced, Slices};
 use crate::reconcile::dereference::{Volumes, class_of};
 use crate::reconcile::{self, StepError, apply};
 use crate::tls::OperatorTls;
@@ -63,13 +63,6 @@ struct Work {
     volumes: Vec<String>,
     classes: Vec<String>,
     status: Option<StandbyClusterStatus>,
-}
-
-/// The slices of the read Services.
-struct Slices {
-    all: Vec<EndpointSlice>,
-    /// Those that differ from what was written last.
-    changed: Vec<EndpointSlice>,
 }
 
 /// The pause after failures of one lane, doubled up to a maximum.
@@ -149,7 +142,12 @@ impl Background {
     }
 
     /// Writes the read-write slice, unless it is being written, or has just failed.
-    pub(super) fn announce(&mut self, cluster: Arc<ValidatedCluster>, announced: Announced) {
+    pub(super) fn announce(
+        &mut self,
+        cluster: Arc<ValidatedCluster>,
+        announced: Announced,
+        lane: Lane,
+    ) {
         if self.announcing || !self.announce_retry.may(self.context.clock.now()) {
             return;
         }
@@ -157,7 +155,7 @@ impl Background {
         let (context, send) = (self.context.clone(), self.send.clone());
         let version = self.announced.clone();
         let write = async move {
-            let result = announce::read_write(&context, &cluster, &announced, version).await;
+            let result = announce::read_write(&context, &cluster, &announced, version, lane).await;
             // Fails only when the actor has ended.
             let _ = send.send(Done::Announced(announced, result)).await;
         };
@@ -375,14 +373,9 @@ impl Actor {
         let changed = background.applied.as_ref().is_none_or(|(applied, at)| {
             applied != cluster || moment.now.since(*at) >= background.apply_every()
         });
-        let slices = announce::read_slices(cluster, observation);
+        let written = background.slices.as_deref().filter(|_| !changed);
+        let slices = Slices::to_write(announce::read_slices(cluster, observation), written);
         let budget = Budget(plan.must_stay);
-        let written = background.slices.as_deref().unwrap_or_default();
-        let differing = slices.iter().filter(|slice| !written.contains(slice));
-        let slices = Slices {
-            changed: differing.cloned().collect(),
-            all: slices,
-        };
         let slices_changed = !deleting && !paused && !slices.changed.is_empty();
         let work = Work {
             cluster: cluster.clone(),

@@ -15,6 +15,7 @@ use standby_operator_core::validate::ValidatedCluster;
 use tracing::info;
 
 use super::Actor;
+use crate::api::{FIRST, HOT};
 use crate::limits::RECORDS_PER_TURN_MAX;
 use crate::reconcile::announce::{self, Announced};
 use crate::reconcile::{StepError, dereference, record};
@@ -35,7 +36,7 @@ impl Actor {
             .any(|adopted| adopted > epoch)
     }
 
-    fn observe(&mut self, cluster: &ValidatedCluster, object: &StandbyCluster) -> Observation {
+    fn observe(&mut self, cluster: &Arc<ValidatedCluster>, object: &StandbyCluster) -> Observation {
         let now = self.context.clock.now();
         let deleting = object.metadata.deletion_timestamp.is_some();
         let mut facts = cluster_facts(cluster, deleting, Orders::read(object.annotations()));
@@ -47,7 +48,11 @@ impl Actor {
             &mut self.seen,
             now,
         );
-        facts.upkeep.room = dereference::room(&self.context, cluster, &nodes);
+        let stores = &self.context.stores;
+        let hosts = || stores.hosts().collect();
+        facts.upkeep.room = self
+            .room
+            .left(stores.hosts_version(), hosts, cluster, &nodes);
         self.dial(cluster, &nodes);
         for (name, facts_of_node) in &mut nodes {
             if let Some(stream) = self.streams.get(name) {
@@ -124,7 +129,7 @@ impl Actor {
             }
             Err(StepError::Superseded) => {
                 info!("something else was recorded meanwhile; planning anew");
-                match record::read(&self.context, &self.key, &mut self.held).await {
+                match record::read(&self.context, &self.key, &mut self.held, HOT).await {
                     Ok(recorded) => {
                         self.recorded = recorded;
                         true
@@ -174,7 +179,10 @@ impl Actor {
             .as_ref()
             .is_some_and(|(is, at)| *is == announced && now.since(*at) < every);
         if !written {
-            self.background.announce(cluster.clone(), announced);
+            // A new leader says it again of every cluster; only a change is urgent.
+            let first = self.announced.is_none() && self.memory.failover.is_none();
+            let lane = if first { FIRST } else { HOT };
+            self.background.announce(cluster.clone(), announced, lane);
         }
     }
 }

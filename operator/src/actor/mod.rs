@@ -22,10 +22,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::api::{FIRST, HOT};
 use crate::context::{Context, Key};
 use crate::limits::{HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS};
 use crate::reconcile::announce::Announced;
-use crate::reconcile::dereference::{self, FirstSeen, Volumes};
+use crate::reconcile::dereference::{self, FirstSeen, Room, Volumes};
 use crate::reconcile::record::Held;
 use crate::reconcile::{StepError, pki, record, release};
 use crate::stores::Unread;
@@ -52,6 +53,7 @@ pub struct Actor {
     streams: BTreeMap<String, NodeStream>,
     seen: FirstSeen,
     volumes: Volumes,
+    room: Room,
     memory: Memory,
     recorded: Recorded,
     held: Held,
@@ -96,6 +98,7 @@ impl Actor {
             streams: BTreeMap::new(),
             seen: FirstSeen::default(),
             volumes: Volumes::default(),
+            room: Room::default(),
             memory: Memory::default(),
             recorded: Recorded::Unknown,
             held: Held::default(),
@@ -269,6 +272,9 @@ impl Actor {
             }
             self.uid = uid;
             self.status.clone_from(&object.status);
+            let failovers = self.status.iter().flat_map(|status| &status.failovers);
+            let failovers: Vec<_> = failovers.cloned().collect();
+            self.memory.recall(&failovers, self.context.clock.moment());
         }
         // An identity once taken does not change under the actor.
         let adopted = match &self.cluster {
@@ -333,19 +339,36 @@ impl Actor {
                 true
             }
             // Nodes have adopted more than we know of: the cache may be behind them.
-            (Recorded::View(view), _) if self.reported_above(view.epoch) => self
-                .looked
-                .is_none_or(|at| now.since(at) >= Micros::from_millis(AHEAD_LOOK_MS)),
-            (Recorded::View(_), None) => self
-                .looked
-                .is_none_or(|at| now.since(at) >= Micros::from_millis(MISSING_VIEW_LOOK_MS)),
+            (Recorded::View(view), _) if self.reported_above(view.epoch) => {
+                self.looked_before(AHEAD_LOOK_MS)
+            }
+            (Recorded::View(_), None) => self.looked_before(MISSING_VIEW_LOOK_MS),
+            // The cache may be behind what was just recorded; or something older was put back.
+            (Recorded::View(view), Some(epoch))
+                if u64::try_from(epoch).is_ok_and(|epoch| epoch < view.epoch.0) =>
+            {
+                self.looked_before(MISSING_VIEW_LOOK_MS)
+            }
             (Recorded::View(_), Some(_)) | (Recorded::Absent, None) => false,
         };
         if stale {
-            self.recorded = record::read(&self.context, &self.key, &mut self.held).await?;
+            // From before the look: what is read live is not older, unless it was put back (V10).
+            let remembered = self.context.stores.remembered(&self.key);
+            let lane = if self.looked.is_none() { FIRST } else { HOT };
+            self.recorded = record::read(&self.context, &self.key, &mut self.held, lane).await?;
+            if let Some(view) = &remembered {
+                self.memory.saw_recorded(view);
+            }
             self.looked = Some(now);
         }
         Ok(())
+    }
+
+    /// Whether the view has not been read live for so long.
+    fn looked_before(&self, millis: u64) -> bool {
+        let now = self.context.clock.now();
+        self.looked
+            .is_none_or(|at| now.since(at) >= Micros::from_millis(millis))
     }
 
     /// When to look again if nothing wakes the task and no stream is lost.

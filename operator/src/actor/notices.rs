@@ -49,7 +49,7 @@ impl Actor {
         let Ok(permit) = self.context.events.clone().try_acquire_owned() else {
             error!(
                 reason = notice.reason,
-                "too many Events in flight: this one is only logged"
+                "too many Events wait to be sent: this one is only logged"
             );
             return;
         };

@@ -10,7 +10,7 @@ use standby_operator_core::build::service::Access;
 use standby_operator_core::observe::{LinkState, NodeRole as Reported, Observation};
 use standby_operator_core::validate::ValidatedCluster;
 
-use crate::api::{ApiError, HOT, USUAL, apply};
+use crate::api::{ApiError, Lane, USUAL, apply};
 use crate::context::Context;
 
 /// Whom the read-write Service leads to.
@@ -76,11 +76,12 @@ pub async fn read_write(
     cluster: &ValidatedCluster,
     announced: &Announced,
     version: Option<String>,
+    lane: Lane,
 ) -> Result<Option<String>, ApiError> {
     let mut slice =
         endpoint_slice::read_write(cluster, announced.family, announced.primary.as_ref());
     slice.metadata.resource_version = version;
-    let written = apply(&context.client, &slice, HOT).await?;
+    let written = apply(&context.client, &slice, lane).await?;
     Ok(written.metadata.resource_version)
 }
 
@@ -99,10 +100,49 @@ pub fn read_slices(cluster: &ValidatedCluster, observation: &Observation) -> Vec
         .collect()
 }
 
+/// The slices of the read Services.
+pub struct Slices {
+    /// As they should be.
+    pub all: Vec<EndpointSlice>,
+    /// Those that differ from what was written last.
+    pub changed: Vec<EndpointSlice>,
+}
+
+impl Slices {
+    /// What has to be written of `all`: everything when it is not known what stands, or when it is time to
+    /// write it anew.
+    #[must_use]
+    pub fn to_write(all: Vec<EndpointSlice>, written: Option<&[EndpointSlice]>) -> Self {
+        let written = written.unwrap_or_default();
+        let differing = all.iter().filter(|slice| !written.contains(slice));
+        Self {
+            changed: differing.cloned().collect(),
+            all,
+        }
+    }
+}
+
 /// Writes the slices of the read Services.
 pub async fn read(context: &Context, slices: &[EndpointSlice]) -> Result<(), ApiError> {
     for slice in slices {
         apply(&context.client, slice, USUAL).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_that_stand_are_written_again_only_when_it_is_time() {
+        let slice = |kind: &str| EndpointSlice {
+            address_type: kind.to_owned(),
+            ..EndpointSlice::default()
+        };
+        let all = vec![slice("IPv4"), slice("IPv6")];
+        let some = Slices::to_write(all.clone(), Some(&all[..1]));
+        assert_eq!(some.changed, all[1..]);
+        assert_eq!(Slices::to_write(all.clone(), None).changed, all);
+    }
 }

@@ -276,7 +276,7 @@ async fn delete_claim(
         namespace: cluster.namespace.clone(),
         name: cluster.name.clone(),
     };
-    let recorded = record::read(context, &key, &mut Held::default()).await?;
+    let recorded = record::read(context, &key, &mut Held::default(), USUAL).await?;
     let spare = matches!(&recorded, Recorded::View(view)
         if view.complete.iter().all(|complete| complete.name != node));
     if !spare {

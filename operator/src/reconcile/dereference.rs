@@ -17,7 +17,7 @@ use standby_operator_core::validate::bytes;
 use crate::context::{Context, Key};
 use crate::stores::host_ready;
 
-pub use hosts::{cordoned, room};
+pub use hosts::{Room, cordoned};
 
 /// The label of a host that names its zone.
 const LABEL_ZONE: &str = "topology.kubernetes.io/zone";

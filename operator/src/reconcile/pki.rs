@@ -12,7 +12,7 @@ use standby_operator_core::validate::ValidatedCluster;
 use tracing::info;
 
 use super::StepError;
-use crate::api::{HOT, USUAL, apply, within};
+use crate::api::{FIRST, USUAL, apply, within};
 use crate::context::{Context, Key};
 use crate::tls::OperatorTls;
 
@@ -25,7 +25,7 @@ async fn get(context: &Context, namespace: &str, name: &str) -> Result<Option<Se
 pub async fn identity(context: &Context, key: &Key) -> Result<Option<OperatorTls>, StepError> {
     let name = secret::operator_name(&key.name);
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &key.namespace);
-    let found = within(HOT, format!("read Secret {name}"), secrets.get_opt(&name)).await?;
+    let found = within(FIRST, format!("read Secret {name}"), secrets.get_opt(&name)).await?;
     Ok(found.as_ref().and_then(OperatorTls::from_secret))
 }
 

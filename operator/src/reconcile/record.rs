@@ -11,16 +11,16 @@ use standby_operator_core::plan::{Basis, check_record};
 use standby_operator_core::validate::ValidatedCluster;
 
 use super::StepError;
-use crate::api::{HOT, within};
+use crate::api::{HOT, Lane, within};
 use crate::context::{Context, Key};
 
 /// The longest text of what may be lost: the schema's limit.
 const MAY_LOSE_LENGTH_MAX: usize = 1_000;
 
 /// Reads the live object.
-async fn live(context: &Context, key: &Key) -> Result<Option<StandbyView>, StepError> {
+async fn live(context: &Context, key: &Key, lane: Lane) -> Result<Option<StandbyView>, StepError> {
     let views: Api<StandbyView> = Api::namespaced(context.client.clone(), &key.namespace);
-    Ok(within(HOT, "read the StandbyView", views.get_opt(&key.name)).await?)
+    Ok(within(lane, "read the StandbyView", views.get_opt(&key.name)).await?)
 }
 
 fn parse(key: &Key, spec: &StandbyViewSpec) -> Result<View, StepError> {
@@ -82,9 +82,14 @@ fn by_hand(object: &StandbyView) -> Option<DataLoss> {
 }
 
 /// What is recorded now, read live.
-pub async fn read(context: &Context, key: &Key, held: &mut Held) -> Result<Recorded, StepError> {
+pub async fn read(
+    context: &Context,
+    key: &Key,
+    held: &mut Held,
+    lane: Lane,
+) -> Result<Recorded, StepError> {
     held.object = None;
-    held.take(key, live(context, key).await?)?;
+    held.take(key, live(context, key, lane).await?)?;
     Ok(match &held.object {
         Some(object) => Recorded::View(parse(key, &object.spec)?),
         None => Recorded::Absent,
@@ -107,7 +112,7 @@ pub async fn record(
     let (next, basis) = planned;
     let object = match held.object.take() {
         Some(object) => Some(object),
-        None => live(context, key).await?,
+        None => live(context, key, HOT).await?,
     };
     let recorded = object
         .as_ref()

@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::Held;
 use super::{StepError, announce, apply, pki, record};
+use crate::api;
 use crate::clock::Clock;
 use crate::context::{Context, Key, Wakers};
 use crate::http::Readiness;
 use crate::metrics::Metrics;
+use crate::remembered::Remembered;
 use crate::stores::Stores;
 use crate::testkit::{self, Server, failure, serve, serve_back, server};
 
@@ -40,7 +42,7 @@ fn context() -> (Context, Server) {
     let stopped = CancellationToken::new();
     stopped.cancel();
     let (unanswered, _) = testkit::server("shop");
-    let stores = Stores::start(&unanswered, &[], &stopped);
+    let stores = Stores::start(&unanswered, &[], Remembered::default(), &stopped);
     let reporter = Reporter {
         controller: "standby-operator".into(),
         instance: None,
@@ -324,7 +326,7 @@ async fn an_address_is_written_over_the_version_this_operator_wrote_last() {
         family: Family::default(),
     };
     let run = tokio::spawn(async move {
-        announce::read_write(&context, &cluster(), &announced, Some("7".into())).await
+        announce::read_write(&context, &cluster(), &announced, Some("7".into()), api::HOT).await
     });
     let (method, body) = serve(&mut server, 409, failure(409, "Conflict")).await;
     assert_eq!(method, Method::PATCH);

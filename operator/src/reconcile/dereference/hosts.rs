@@ -1,6 +1,7 @@
 //! What hosts say about whether they take pods. A hint only: the scheduler decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 use kube::ResourceExt;
@@ -8,7 +9,6 @@ use standby_api::SpreadPolicy;
 use standby_operator_core::observe::NodeFacts;
 use standby_operator_core::validate::ValidatedCluster;
 
-use crate::context::Context;
 use crate::stores::host_ready;
 
 /// Taints that announce that a host is about to be removed, beside being cordoned.
@@ -26,22 +26,64 @@ pub fn cordoned(host: &Node) -> bool {
     spec.unschedulable == Some(true) || spec.taints.iter().flatten().any(removal)
 }
 
-/// Whether a host could take another of the cluster's pods: as far as can be told without being the
-/// scheduler, which also knows what fits.
-#[must_use]
-pub fn room(
-    context: &Context,
-    cluster: &ValidatedCluster,
-    nodes: &BTreeMap<String, NodeFacts>,
-) -> bool {
-    let used: BTreeSet<&str> = nodes
-        .values()
-        .filter_map(|facts| facts.pod.as_ref()?.host.as_deref())
-        .collect();
-    let apart = cluster.spread.hosts == SpreadPolicy::Required;
-    context.stores.hosts().any(|host| {
-        takes_pods(&host, cluster) && !(apart && used.contains(host.name_any().as_str()))
-    })
+/// So many hosts that take pods are remembered: more than a cluster has pods, so one of them is free.
+const HOSTS_REMEMBERED_MAX: usize = 32;
+
+/// The hosts that take a cluster's pods, looked for again only when a host or the specification changed.
+#[derive(Debug, Default)]
+pub struct Room {
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    cluster: Arc<ValidatedCluster>,
+    version: u64,
+    hosts: Vec<String>,
+}
+
+impl Room {
+    /// Whether a host could take another of the cluster's pods: as far as can be told without being the
+    /// scheduler, which also knows what fits. `version` changes with anything that matters of `hosts`.
+    #[must_use]
+    pub fn left(
+        &mut self,
+        version: u64,
+        hosts: impl FnOnce() -> Vec<Arc<Node>>,
+        cluster: &Arc<ValidatedCluster>,
+        nodes: &BTreeMap<String, NodeFacts>,
+    ) -> bool {
+        let current = self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.version == version && Arc::ptr_eq(&known.cluster, cluster));
+        if !current {
+            self.known = Some(Known {
+                cluster: cluster.clone(),
+                version,
+                hosts: taking(&hosts(), cluster),
+            });
+        }
+        let hosts = self.known.as_ref().map_or(&[][..], |known| &known.hosts);
+        if cluster.spread.hosts != SpreadPolicy::Required {
+            return !hosts.is_empty();
+        }
+        let used: BTreeSet<&str> = nodes
+            .values()
+            .filter_map(|facts| facts.pod.as_ref()?.host.as_deref())
+            .collect();
+        hosts.iter().any(|host| !used.contains(host.as_str()))
+    }
+}
+
+/// Hosts that take the cluster's pods.
+fn taking(hosts: &[Arc<Node>], cluster: &ValidatedCluster) -> Vec<String> {
+    hosts
+        .iter()
+        .filter(|host| takes_pods(host, cluster))
+        .take(HOSTS_REMEMBERED_MAX)
+        .map(|host| host.name_any())
+        .collect()
 }
 
 fn takes_pods(host: &Node, cluster: &ValidatedCluster) -> bool {

@@ -2,6 +2,12 @@
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
+use std::cell::Cell;
+use std::sync::Arc;
+
+use standby_api::StandbyCluster;
+use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
+
 use super::hosts::tolerates;
 use super::*;
 use serde_json::json;
@@ -187,4 +193,41 @@ fn what_was_first_seen_is_timed_until_it_is_over() {
         host_facts(Some("h"), None, &mut seen, at(10)),
         HostFacts::Gone(at(10))
     );
+}
+
+fn apart() -> Arc<ValidatedCluster> {
+    let cluster: StandbyCluster = serde_json::from_value(json!({
+        "apiVersion": "standby.dev/v1alpha1", "kind": "StandbyCluster",
+        "metadata": {"name": "db", "namespace": "shop", "uid": "u", "generation": 1},
+        "spec": {"storage": {"size": "1Gi"}, "placement": {"spread": {"hosts": "Required"}}}
+    }))
+    .expect("a cluster");
+    let settings = Settings {
+        node_image: "node:1".into(),
+        operator_namespace: "operators".into(),
+        version: "0.1.0".into(),
+    };
+    Arc::new(validate(&cluster, &settings, None).expect("a valid cluster"))
+}
+
+#[test]
+fn hosts_are_looked_through_again_only_when_one_of_them_or_the_specification_changed() {
+    let (mut room, looks) = (Room::default(), Cell::new(0));
+    let host: Node = serde_json::from_value(json!({"metadata": {"name": "h1"}})).expect("a host");
+    let hosts = || {
+        looks.set(looks.get() + 1);
+        vec![Arc::new(host.clone())]
+    };
+    let cluster = apart();
+    let mut nodes = BTreeMap::new();
+    assert!(room.left(1, hosts, &cluster, &nodes));
+    // Who uses a host is looked at each time.
+    let mut facts = NodeFacts::default();
+    facts.pod.get_or_insert_default().host = Some("h1".into());
+    nodes.insert("db-1".into(), facts);
+    assert!(!room.left(1, hosts, &cluster, &nodes));
+    assert_eq!(looks.get(), 1);
+    assert!(!room.left(2, hosts, &cluster, &nodes));
+    assert!(!room.left(2, hosts, &apart(), &nodes));
+    assert_eq!(looks.get(), 3);
 }
