@@ -19,7 +19,9 @@ pub const DRIVER_BATCH_MAX: usize = 512;
 pub const ANSWERS_TOGETHER_MIN: usize = 4;
 /// The driver looks for an answer of disk or peer, instead of sleeping, for at most so many
 /// microseconds, and only where answers usually come within them.
-pub const LOOK_FOR_MAX_US: u64 = 500;
+pub const LOOK_FOR_ANSWER_US: u64 = 500;
+/// With nothing under way it looks so for the next command of a client.
+pub const LOOK_FOR_COMMAND_US: u64 = 300;
 /// It does so while at most so many entries are under way.
 pub const LOOK_WHILE_WAITING_MAX: u64 = 4;
 /// Groups of clients' commands that are on their way to the disk at once: one that is synced and the

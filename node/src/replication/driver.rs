@@ -21,7 +21,10 @@ use super::{
     ApplyJob, Clock, Fatal, LogJob, Proposal, Proposals, Shared, SnapshotRequest, Tail,
     end_process, log_thread_bytes,
 };
-use crate::limits::{DRIVER_BATCH_MAX, GROUPS_UNDER_WAY, REPORT_PACE_MS};
+use crate::limits::{
+    DRIVER_BATCH_MAX, GROUPS_UNDER_WAY, LOOK_FOR_ANSWER_US, LOOK_FOR_COMMAND_US,
+    LOOK_WHILE_WAITING_MAX, REPORT_PACE_MS,
+};
 use standby_core::Micros;
 use standby_interface::SnapshotSource;
 
@@ -154,7 +157,10 @@ pub struct Driver<O> {
     digest_due: Micros,
     /// Something may have changed since the last publication, which was only just.
     publish_owed: bool,
-    patience: Patience,
+    /// For answers of disk and peer.
+    answers: Patience,
+    /// For the next command of a client that writes one after the other.
+    commands: Patience,
 }
 
 impl<O: Send + 'static> Driver<O> {
@@ -171,7 +177,8 @@ impl<O: Send + 'static> Driver<O> {
             digest: None,
             digest_due: Micros(0),
             publish_owed: false,
-            patience: Patience::default(),
+            answers: Patience::new(LOOK_FOR_ANSWER_US),
+            commands: Patience::new(LOOK_FOR_COMMAND_US),
         }
     }
 
@@ -208,14 +215,18 @@ impl<O: Send + 'static> Driver<O> {
     /// What comes so soon that it is looked for.
     async fn soon(&mut self) -> Option<Command> {
         let replica = &self.parts.replica;
-        let done = if replica.accepts_proposals() {
+        let leads = replica.accepts_proposals();
+        let done = if leads {
             replica.commit()
         } else {
             replica.log().durable()
         };
+        let under_way = replica.log().last().index.0.saturating_sub(done.0);
         let now = self.parts.clock.now();
-        self.patience.note(replica.log().last().index, done, now);
-        let until = self.patience.look_until()?;
+        let few = under_way > 0 && under_way <= LOOK_WHILE_WAITING_MAX;
+        self.answers.note(few, now);
+        self.commands.note(leads && under_way == 0, now);
+        let until = self.answers.look_until().or(self.commands.look_until())?;
         while self.parts.clock.now() < until {
             if let Ok(command) = self.parts.inbox.try_recv() {
                 return Some(command);
