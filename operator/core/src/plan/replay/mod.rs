@@ -8,6 +8,7 @@ mod events;
 mod kubernetes;
 mod property;
 mod scenarios;
+mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
