@@ -11,9 +11,11 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::limits::{self, ms};
 use crate::line::{Line, Rank};
+use crate::metrics::CALLS;
 
 /// The field manager of everything the operator applies.
 pub const MANAGER: &str = "standby-operator";
@@ -99,10 +101,12 @@ pub async fn within<T>(
     what: impl Into<String>,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ApiError> {
+    let asked = Instant::now();
     let _turn = match lane.rank {
         None => None,
         Some(rank) => {
             let turn = LINE.turn(rank).await;
+            CALLS.waited(rank, asked.elapsed());
             if turn.is_none() {
                 return Err(ApiError::Timeout {
                     what: what.into(),
@@ -112,8 +116,12 @@ pub async fn within<T>(
             turn
         }
     };
-    let after = ms(lane.limit_ms);
-    match tokio::time::timeout(after, call).await {
+    let (after, begun) = (ms(lane.limit_ms), Instant::now());
+    let done = tokio::time::timeout(after, call).await;
+    if let Some(rank) = lane.rank {
+        CALLS.took(rank, begun.elapsed());
+    }
+    match done {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(source)) => Err(ApiError::Kube {
             what: what.into(),

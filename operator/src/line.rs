@@ -23,6 +23,18 @@ pub enum Rank {
     Usual,
 }
 
+impl Rank {
+    /// As metrics call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::First => "first",
+            Self::Usual => "usual",
+        }
+    }
+}
+
 const RANKS: usize = 3;
 
 /// The places at the API server, and who wants one.

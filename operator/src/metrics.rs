@@ -1,6 +1,8 @@
 //! Prometheus metrics, on a registry of our own.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::{
@@ -10,11 +12,56 @@ use prometheus::{
 use standby_api::StandbyClusterStatus;
 
 use crate::context::Key;
+use crate::line::Rank;
 
 /// Buckets of the steps of a failover, in seconds.
 const STEP_BUCKETS_SECONDS: [f64; 14] = [
     0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0, 60.0,
 ];
+
+/// Buckets of calls of the Kubernetes API, in seconds.
+const CALL_BUCKETS_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 2.0, 30.0];
+
+/// How long calls of the Kubernetes API wait for their turn, and how long they take. Apart from the rest,
+/// because calls are made where there is nothing else to be counted.
+pub static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
+
+/// Times of calls of the Kubernetes API, by rank.
+pub struct Calls {
+    waited: HistogramVec,
+    took: HistogramVec,
+}
+
+impl Calls {
+    fn new() -> Self {
+        let histogram = |name: &str, help: &str| {
+            let opts = HistogramOpts::new(name, help).buckets(CALL_BUCKETS_SECONDS.to_vec());
+            HistogramVec::new(opts, &["rank"]).expect("the names are well-formed")
+        };
+        Self {
+            waited: histogram(
+                "standby_operator_api_wait_seconds",
+                "How long calls of the Kubernetes API waited for their turn",
+            ),
+            took: histogram(
+                "standby_operator_api_call_seconds",
+                "How long calls of the Kubernetes API took, those that failed too",
+            ),
+        }
+    }
+
+    /// A call of this rank got its turn.
+    pub fn waited(&self, rank: Rank, time: Duration) {
+        let waited = self.waited.with_label_values(&[rank.name()]);
+        waited.observe(time.as_secs_f64());
+    }
+
+    /// A call of this rank ended, one way or the other.
+    pub fn took(&self, rank: Rank, time: Duration) {
+        let took = self.took.with_label_values(&[rank.name()]);
+        took.observe(time.as_secs_f64());
+    }
+}
 
 /// Everything the operator counts.
 pub struct Metrics {
@@ -74,6 +121,8 @@ impl Metrics {
         registry.register(Box::new(reconcile_errors.clone()))?;
         registry.register(Box::new(failover_steps.clone()))?;
         registry.register(Box::new(clusters.clone()))?;
+        registry.register(Box::new(CALLS.waited.clone()))?;
+        registry.register(Box::new(CALLS.took.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -179,6 +228,8 @@ mod tests {
             .inc();
         metrics.step_done("detected", Some(1));
         metrics.clusters.with_label_values(&["Ready", "True"]).inc();
+        CALLS.waited(Rank::Usual, Duration::ZERO);
+        CALLS.took(Rank::Usual, Duration::ZERO);
         let families = metrics.registry.gather();
         let registered = families.iter().map(|family| family.name().to_owned());
         let ours = registered.filter(|name| name.starts_with("standby_"));

@@ -149,17 +149,26 @@ impl Stores {
         let (pods, claims) = (pods_of.clone(), claims_of.clone());
         let (of_gone, of_views) = (remembered.clone(), remembered.clone());
         let hosts_changed = Arc::new(AtomicU64::new(0));
+        let clusters = watch.scoped(&watcher::Config::default(), move |o, gone| {
+            if gone {
+                of_gone.forget(&named(o));
+            }
+            Some(named(o))
+        });
+        let known = clusters.clone();
         Self {
-            clusters: watch.scoped(&watcher::Config::default(), move |o, gone| {
-                if gone {
-                    of_gone.forget(&named(o));
+            views: watch.scoped(&watcher::Config::default(), move |o, gone| {
+                let key = named(o);
+                // It goes with its cluster, or was lost.
+                let alone = known.get(&key.namespace, &key.name).is_none();
+                if gone && alone {
+                    of_views.forget(&key);
+                } else {
+                    remember(&of_views, o);
                 }
-                Some(named(o))
+                Some(key)
             }),
-            views: watch.scoped(&watcher::Config::default(), move |o, _| {
-                remember(&of_views, o);
-                Some(named(o))
-            }),
+            clusters,
             pods: watch.scoped(&labelled, move |o, gone| pods.saw(o, gone)),
             claims: watch.scoped(&labelled, move |o, gone| claims.saw(o, gone)),
             hosts: watch.hosts(hosts_changed.clone()),
