@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::aside::aside;
 use super::check;
 use super::node::{Node, mismatched};
 use crate::command;
@@ -86,7 +87,11 @@ impl<R: Replication<Outcome>> Kv for KvService<R> {
         }
         check::range(&request)?;
         self.may_read(request.serializable).await?;
-        let mut response = self.node.view().range(&request)?;
+        let mut response = if request.range_end.is_empty() {
+            self.node.view().range(&request)?
+        } else {
+            aside(|| self.node.view().range(&request))?
+        };
         self.node.complete(&mut response.header);
         Ok(Response::new(response))
     }
@@ -158,7 +163,7 @@ impl<R: Replication<Outcome>> Kv for KvService<R> {
         check::txn(&request)?;
         if is_read_only(&request) {
             self.may_read(is_serializable(&request)).await?;
-            let mut response = self.node.view().txn(request)?;
+            let mut response = aside(|| self.node.view().txn(request))?;
             self.node.complete(&mut response.header);
             return Ok(Response::new(response));
         }
@@ -280,7 +285,7 @@ async fn stream_chunks(
     sender: mpsc::Sender<Result<RangeStreamResponse, Status>>,
 ) {
     while !chunks.done {
-        let message = match chunks.next() {
+        let message = match aside(|| chunks.next()) {
             Ok(mut chunk) => {
                 if let Some(own) = &mut chunk.header {
                     *own = ResponseHeader {

@@ -1,6 +1,7 @@
 //! The services that clients call. They translate between the wire and the parts; they decide nothing
 //! about keys.
 
+mod aside;
 mod check;
 pub mod cluster;
 pub mod kv;
