@@ -186,6 +186,12 @@ impl Actor {
             }
             (Recorded::View(view), _) if self.reported_above(view.epoch) => due(AHEAD_LOOK),
             (Recorded::View(_), None) => due(MISSING_VIEW_LOOK),
+            // The cache may be behind; or something older was put back.
+            (Recorded::View(view), Some(epoch))
+                if u64::try_from(epoch).is_ok_and(|epoch| epoch < view.epoch.0) =>
+            {
+                due(MISSING_VIEW_LOOK)
+            }
             (Recorded::View(_), Some(_)) | (Recorded::Absent, None) => false,
         }
     }
