@@ -29,7 +29,26 @@ pub async fn run(stage: &Stage) -> Result<()> {
     host_of(cluster, &standby)?.power_off().await?;
     drop(cut);
 
-    let name = replica.name_any();
+    // Nobody can say whether the primary lives, until somebody ends it for certain.
+    let (name, last) = (replica.name_any(), primary.name_any());
+    product
+        .until(
+            "ending the primary to be offered",
+            FAILOVER_TIMEOUT,
+            |now| {
+                let mut options = now.options.iter();
+                let offered =
+                    options.any(|one| one.action == "restart" && one.node.as_ref() == Some(&last));
+                offered
+                    .then_some(())
+                    .ok_or_else(|| format!("{:?}: {:?}", now.phase, now.options))
+            },
+        )
+        .await?;
+    let namespace = &stage.namespace;
+    let by_force = ["--grace-period=0", "--force"];
+    let words = [&["delete", "pod", &last, "-n", namespace], &by_force[..]].concat();
+    cluster.api.kubectl(&words).await?;
     let offered = product
         .until("the last resort to be offered", FAILOVER_TIMEOUT, |now| {
             let option = now
