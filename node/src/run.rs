@@ -15,7 +15,7 @@ use standby_core::replica::Input;
 use standby_etcd::server::{EtcdServer, ServerOptions};
 use standby_etcd::services::node::{MonotonicClock, Node, NodeParts};
 use standby_etcd::state::Outcome;
-use standby_interface::Role;
+use standby_interface::{Role, RoleInfo};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -258,24 +258,35 @@ impl Engine {
         });
     }
 
-    /// Takes up the next epoch as the only copy there is. Nobody else can have served: the data
-    /// directory is locked.
+    /// Takes up the next epochs as the only copy there is: one with nobody, and, since only whoever led that
+    /// may lead the next (V3), then one alone. Nobody else can have served: the data directory is locked.
     fn lead_alone(&self) {
-        let view = View {
+        let first = View {
             cluster_id: self.cluster_id.clone(),
             epoch: self.stored_epoch.next(),
             primary: self.node.clone(),
             synchronous: BTreeSet::new(),
-            alone: true,
+            alone: false,
             complete: BTreeSet::from([self.node.clone()]),
             loss: None,
         };
-        let (await_nodes, previous_stopped) = (BTreeSet::new(), true);
-        self.tell(Command::Input(Input::View {
-            view,
-            await_nodes,
-            previous_stopped,
-        }));
+        let told = |view: View| {
+            Command::Input(Input::View {
+                view,
+                await_nodes: BTreeSet::new(),
+                previous_stopped: true,
+            })
+        };
+        let then = told(first.go_alone());
+        self.tell(told(first));
+        let (driver, mut role) = (self.handles.driver.clone(), self.handles.role.clone());
+        tokio::spawn(async move {
+            let led = |info: &RoleInfo| info.role == Role::PrimaryWaiting;
+            // Both are gone only when the process ends.
+            if role.wait_for(led).await.is_ok() {
+                let _ = driver.send(then);
+            }
+        });
     }
 
     fn tell(&self, command: Command) {

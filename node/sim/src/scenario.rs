@@ -179,6 +179,31 @@ pub fn the_volume_of_the_primary_is_put_back(seed: u64, mutant: Option<Mutant>) 
     script.run(1_000);
 }
 
+/// The primary's volume is put back to what it was before it stored its view, and the primary is told that
+/// view once more: in it, it must not begin to write again (V3).
+pub fn the_primary_is_put_back_and_told_its_own_view(seed: u64, mutant: Option<Mutant>) {
+    let mut script = Script::begin(seed, 3, &[], mutant);
+    let backup = script.world.nodes[0].disk.durable.clone();
+    script.pair(0, 2, &[0, 1, 2]);
+    // Less than what clients have the patience to let wait.
+    script.run(20);
+    script.world.kill(0);
+    let disk = &mut script.world.nodes[0].disk;
+    disk.durable = backup;
+    disk.spoiled = true;
+    script.isolate(0);
+    script.world.schedule(0, Event::Start(0));
+    script.run(20);
+    let view = script.view();
+    script.tell(&view, &[0], &BTreeSet::new(), false);
+    // Longer than what the others have, were it to write.
+    script.run(300);
+    script.world.faults.calm();
+    script.run(600);
+    script.promote(2, &[0, 1, 2], true);
+    script.run(1_000);
+}
+
 /// A volume of a complete node is put back to an earlier state while it is down, and nobody's memory of
 /// what it acknowledged outlives that: whoever leads next must notice all the same (V11).
 fn put_back_while_it_is_down(seed: u64, mutant: Option<Mutant>, whose: usize, leads_next: usize) {

@@ -133,6 +133,14 @@ fn a_cut_of_what_is_committed_is_noticed() {
 }
 
 #[test]
+fn a_primary_that_begins_to_write_in_a_view_it_may_have_led_is_noticed() {
+    assert_noticed_by(
+        scenario::the_primary_is_put_back_and_told_its_own_view,
+        Mutant::LeadUnseenView,
+    );
+}
+
+#[test]
 fn a_standby_that_was_put_back_while_the_primary_restarted_is_noticed() {
     assert_noticed_by(
         scenario::the_standby_is_put_back_while_the_primary_restarts,

@@ -225,11 +225,14 @@ fn reporting_primary(observation: &Observation, view: &View, report: &NodeReport
         );
         return failed(FailureReason::VolumeReplaced, why);
     }
-    if !report.doubt.is_empty() {
+    let behind = report.epoch() < view.epoch;
+    let restarted = report.role == NodeRole::Restarted;
+    // A doubt about the view it has adopted ends with the next one.
+    if !report.doubt.is_empty() && !(report.doubts_primary && (behind || restarted)) {
         let why = format!("{name} refuses its role: {}", report.doubt);
         return failed(FailureReason::InDoubt, why);
     }
-    if report.epoch() < view.epoch {
+    if behind {
         let why = format!(
             "{name} has adopted epoch {} and not yet {}",
             report.epoch(),
@@ -239,10 +242,11 @@ fn reporting_primary(observation: &Observation, view: &View, report: &NodeReport
     }
     match report.role {
         NodeRole::Restarted => {
-            return failed(
-                FailureReason::Restarted,
-                format!("the process of {name} restarted in epoch {}", view.epoch),
-            );
+            let mut why = format!("the process of {name} restarted in epoch {}", view.epoch);
+            if !report.doubt.is_empty() {
+                why = format!("{why}: {}", report.doubt);
+            }
+            return failed(FailureReason::Restarted, why);
         }
         NodeRole::SteppedDown => {
             return Primary::SteppedDown {

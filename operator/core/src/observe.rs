@@ -307,8 +307,8 @@ pub struct NodeReport {
     pub stall: Option<WriteStall>,
     /// Why it refuses to take part; empty when it does not.
     pub doubt: String,
-    /// The doubt is about the primary of its view, which lacks entries it knows to be committed
-    /// (V11). The node itself has them.
+    /// The doubt is about its view or that view's primary, which may lack entries it knows to be
+    /// committed (V11). The node itself has them, and may lead in a later view.
     pub doubts_primary: bool,
     /// A client asked it, the primary, to hand over to this node (etcd's `MoveLeader`).
     pub wants_switchover_to: Option<String>,

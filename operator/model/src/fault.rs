@@ -12,6 +12,8 @@ pub enum Fault {
     AdoptBeforeStored,
     /// V3: a restarted primary goes on in its epoch.
     ResumeInSameEpoch,
+    /// V3: a node leads a view that can acknowledge although this run did not lead the epoch before.
+    LeadUnseenView,
     /// V1: a view with nobody commits.
     CommitInBareView,
     /// V1: the primary's own disk is enough.
@@ -76,11 +78,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every deliberate fault.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AppendOfLowerEpoch,
         Self::AdoptLowerEpoch,
         Self::AdoptBeforeStored,
         Self::ResumeInSameEpoch,
+        Self::LeadUnseenView,
         Self::CommitInBareView,
         Self::AcknowledgeOnOwnDisk,
         Self::CommitBeforeOwnDisk,

@@ -13,6 +13,7 @@ const NOTHING: Left = Left {
     losses: 0,
     restores: 0,
     alone: 0,
+    put_back: 0,
 };
 
 const SMALL: Bounds = Bounds {
@@ -61,6 +62,20 @@ pub const AGAIN: Bounds = Bounds {
     ..SMALL
 };
 
+/// A primary's volume is put back while it is down, around a failover of a pair.
+pub const PUT_BACK: Bounds = Bounds {
+    name: "put back",
+    epochs: 4,
+    left: Left {
+        writes: 1,
+        alone: 1,
+        put_back: 1,
+        ..NOTHING
+    },
+    paired: true,
+    ..SMALL
+};
+
 /// Leases and reads around a failover of a pair (V5).
 pub const READS: Bounds = Bounds {
     name: "reads",
@@ -91,7 +106,7 @@ pub const MORE_LEASES: Bounds = Bounds {
 };
 
 /// Within two minutes.
-pub const QUICK: [Bounds; 4] = [FAILOVER, FAULTS, AGAIN, READS];
+pub const QUICK: [Bounds; 5] = [FAILOVER, FAULTS, AGAIN, PUT_BACK, READS];
 
 /// A failover from the first view on, with two writes.
 pub const FULL_FAILOVER: Bounds = Bounds {
@@ -111,6 +126,7 @@ pub const FULL_FAULTS: Bounds = Bounds {
         losses: 1,
         restores: 1,
         alone: 1,
+        ..NOTHING
     },
     ..SMALL
 };
@@ -145,7 +161,7 @@ pub const FULL_BOTH: Bounds = Bounds {
         writes: 2,
         losses: 1,
         restores: 1,
-        alone: 0,
+        ..NOTHING
     },
     ..AGAIN
 };
@@ -183,6 +199,7 @@ fn bounds_for(fault: Fault) -> Bounds {
         | Fault::ContinueWithoutAsking
         | Fault::NameReused => FAULTS,
         Fault::TrustCachedView => AGAIN,
+        Fault::LeadUnseenView => PUT_BACK,
         Fault::AcknowledgementGrantsNothing => OLD_LEASES,
         Fault::LeaseBySynchronousOnly => MORE_LEASES,
         Fault::ServeBeforeLeaseIsOver

@@ -153,6 +153,8 @@ pub struct Left {
     pub restores: u8,
     /// Times that a primary goes alone.
     pub alone: u8,
+    /// Times that a primary's volume is put back to what it was before it stored its view.
+    pub put_back: u8,
 }
 
 /// One moment of everything.
@@ -282,7 +284,7 @@ impl State {
         put(high);
         put(self.opened);
         put(self.left.writes | (self.left.losses << 2) | (self.left.restores << 4));
-        put(self.left.alone);
+        put(self.left.alone | (self.left.put_back << 4));
         for item in self.timeline {
             put(item);
         }

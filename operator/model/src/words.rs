@@ -67,7 +67,11 @@ pub fn step(before: &State, action: Action, after: &State) -> String {
         Action::Adopt(id, _) if after.node(id).leads => {
             format!("{}; it opens it: {}", plain(action, before), log_of(id))
         }
-        Action::Write(id) | Action::Cut(id, _) | Action::Append(id, _) | Action::Restart(id, _) => {
+        Action::Write(id)
+        | Action::Cut(id, _)
+        | Action::Append(id, _)
+        | Action::Restart(id, _)
+        | Action::PutBack(id) => {
             format!("{}: its log is {}", plain(action, before), log_of(id))
         }
         Action::Broken(id, _) if after.recorded > before.recorded => {
@@ -117,6 +121,10 @@ fn plain(action: Action, before: &State) -> String {
         Action::Restart(id, _) => format!("the process of {} ends and starts again", name(id)),
         Action::LoseVolume(id) => format!(
             "the volume of {} is lost; an empty one takes its place",
+            name(id)
+        ),
+        Action::PutBack(id) => format!(
+            "the volume of {} is put back to what it was before it stored its view",
             name(id)
         ),
         Action::Restore(0) => "the view object is lost".into(),

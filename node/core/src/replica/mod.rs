@@ -10,6 +10,7 @@
 mod follower;
 mod mutant;
 mod primary;
+mod standing;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use mutant::Mutant as Fault;
 #[cfg(feature = "mutants")]
 pub use mutant::Mutant;
 use primary::Primary;
+use standing::Standing;
 pub use status::{Doubt, LinkState, PeerStatus, PrimaryLink, RoleKind, Status, WriteStall};
 
 /// A connection to a peer, numbered by the shell. Never used twice within a run of the process.
@@ -206,8 +208,8 @@ pub struct Replica {
     view: Option<View>,
     /// Being stored; nothing is acknowledged or granted meanwhile.
     storing: Option<View>,
-    /// Whether `view` was stored by this run of the process (V3).
-    view_of_this_run: bool,
+    /// What this run of the process is to `view` (V3).
+    standing: Standing,
     view_stored_at: Micros,
     log: LogIndex,
     commit: Index,
@@ -248,7 +250,7 @@ impl Replica {
             started: now,
             view: start.view,
             storing: None,
-            view_of_this_run: false,
+            standing: Standing::Inherited,
             view_stored_at: now,
             log: LogIndex::recovered(start.log),
             commit: start.applied,
@@ -406,12 +408,14 @@ impl Replica {
         if self.storing.as_ref().map(|view| view.epoch) != Some(epoch) {
             return;
         }
-        let led_by = self.view.as_ref().map(|view| view.primary.clone());
-        self.view = self.storing.take();
-        if self.view.as_ref().map(|view| &view.primary) != led_by.as_ref() {
+        let Some(next) = self.storing.take() else {
+            return;
+        };
+        if self.view.as_ref().map(|view| &view.primary) != Some(&next.primary) {
             self.forgive_primary();
         }
-        self.view_of_this_run = true;
+        self.standing = self.standing_in(&next);
+        self.view = Some(next);
         self.view_stored_at = self.now;
         self.take_role();
     }
@@ -428,10 +432,9 @@ impl Replica {
             .view
             .as_ref()
             .is_some_and(|view| view.primary == self.node);
-        let of_this_run = self.view_of_this_run || self.has(Fault::ResumeInSameEpoch);
         self.role = match &self.view {
             None => Role::Idle,
-            Some(_) if leads && (!of_this_run || self.bars_primacy()) => Role::Idle,
+            Some(_) if leads && (!self.may_lead() || self.bars_primacy()) => Role::Idle,
             Some(_) if leads => Role::Primary(Box::new(self.new_primary(reads.clone()))),
             Some(_) => Role::Follower(Follower::new(self.now, self.timing.heartbeat)),
         };
@@ -480,7 +483,10 @@ impl Replica {
         let conflict = self.conflict.filter(|_| self.is_conflicted());
         let conflict = conflict.map(|epoch| Doubt::ConflictingView { epoch });
         let barring = self.doubt.clone().filter(Doubt::bars_primacy);
-        barring.or(conflict).or_else(|| self.doubt.clone())
+        barring
+            .or(conflict)
+            .or_else(|| self.doubt_of_standing())
+            .or_else(|| self.doubt.clone())
     }
 
     /// Its own cluster's view was told, or nobody came with another one for long: whoever did was

@@ -16,6 +16,9 @@ pub enum Mutant {
     AcknowledgeOnOwnDisk,
     /// V3: a restarted primary goes on in its epoch.
     ResumeInSameEpoch,
+    /// V3: a node leads a view that can acknowledge as soon as it is told, although this run did not lead
+    /// the epoch before.
+    LeadUnseenView,
     /// V1: a view with nobody commits.
     CommitInBareView,
     /// V4: a node that was promised to be waited for is not, but may be complete.
@@ -48,11 +51,12 @@ pub enum Mutant {
 impl Mutant {
     /// Every deliberate fault.
     #[cfg(feature = "mutants")]
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AppendOfLowerEpoch,
         Self::ServeBeforeLeaseIsOver,
         Self::AcknowledgeOnOwnDisk,
         Self::ResumeInSameEpoch,
+        Self::LeadUnseenView,
         Self::CommitInBareView,
         Self::PromiseIgnored,
         Self::CompleteWithPartOfLog,

@@ -19,8 +19,8 @@ pub enum RoleKind {
     Follower,
     /// Primary of its view.
     Primary,
-    /// Named primary by a view that an earlier run of the process stored: only a later view can make
-    /// it primary (V3).
+    /// Named primary by a view that an earlier run of the process stored, or may have led: only a later
+    /// view can make it primary (V3).
     Restarted,
     /// Was primary and has stepped down within the epoch (V8).
     SteppedDown,
@@ -56,6 +56,12 @@ pub enum Doubt {
         /// The epoch.
         epoch: Epoch,
     },
+    /// It is named primary of a view in which it may acknowledge, and has not led the epoch before in
+    /// this run of its process (V3). It waits for a later view.
+    NotLedBefore {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// Its log is damaged below what was known to be durable.
     DamagedLog {
         /// What recovery found.
@@ -72,7 +78,8 @@ impl Doubt {
             Self::ForeignView { .. }
             | Self::RejectedAsForeign
             | Self::PrimaryLacksCommitted { .. }
-            | Self::ConflictingView { .. } => false,
+            | Self::ConflictingView { .. }
+            | Self::NotLedBefore { .. } => false,
         }
     }
 
@@ -82,7 +89,9 @@ impl Doubt {
     pub fn is_about_view(&self) -> bool {
         matches!(
             self,
-            Self::PrimaryLacksCommitted { .. } | Self::ConflictingView { .. }
+            Self::PrimaryLacksCommitted { .. }
+                | Self::ConflictingView { .. }
+                | Self::NotLedBefore { .. }
         )
     }
 }
@@ -119,6 +128,11 @@ impl fmt::Display for Doubt {
                 f,
                 "two different views of epoch {epoch} were told: the view object was restored or \
                  tampered with (V10)"
+            ),
+            Self::NotLedBefore { epoch } => write!(
+                f,
+                "epoch {epoch} lets it acknowledge, and this run of its process did not lead the epoch \
+                 before: an earlier run may have written there; it waits for a later epoch (V3)"
             ),
             Self::DamagedLog { what } => write!(f, "the commit log is damaged: {what}"),
         }

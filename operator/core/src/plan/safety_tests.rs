@@ -281,3 +281,44 @@ fn v11_a_doubt_of_a_node_that_is_not_complete_is_told() {
     assert_eq!(plan.phase, Phase::Healthy);
     assert!(plan.notices.iter().any(|n| n.reason == "PrimaryDoubted"));
 }
+
+/// `db-1` was put back to what it was before it led epoch 2, and has been told that epoch again.
+fn not_led_before(epoch: u64) -> Observation {
+    let mut observation = observed(Some(healthy_view()));
+    let said = observation.said(1);
+    said.role = NodeRole::Restarted;
+    said.view = said.view.take().map(|view| View {
+        epoch: Epoch(epoch),
+        ..view
+    });
+    said.doubt = "this run of its process did not lead the epoch before".into();
+    said.doubts_primary = true;
+    said.peers.clear();
+    said.serving = false;
+    observation
+}
+
+#[test]
+fn v3_a_primary_that_may_have_led_its_view_before_is_given_another() {
+    let mut observation = not_led_before(2);
+    let plan = planned(&observation);
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!((next.epoch, &next.primary), (Epoch(3), &id(2)));
+    assert!(!next.can_acknowledge());
+    // With nobody else it goes on itself, in whichever mode.
+    observation.lose(2);
+    for automatic in [true, false] {
+        observation.cluster.automatic = automatic;
+        let plan = planned(&observation);
+        let (next, _) = plan.view_to_record().expect("a view");
+        assert_eq!((next.epoch, &next.primary), (Epoch(3), &id(1)), "{plan}");
+        assert!(!next.can_acknowledge());
+    }
+}
+
+#[test]
+fn v3_a_doubt_about_an_earlier_view_does_not_fail_the_primary_of_the_next() {
+    let plan = planned(&not_led_before(1));
+    assert_eq!(plan.phase, Phase::Adopting, "{plan}");
+    assert_eq!(plan.view_to_record(), None);
+}

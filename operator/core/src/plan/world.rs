@@ -57,6 +57,9 @@ struct World {
 enum Event {
     Crash(u32),
     Restart(u32),
+    /// The volume of a node that is down is put back to what it was before it stored any view. It lacks
+    /// no acknowledged write.
+    PutBack(u32),
     Notice(u32),
     Cut(u32),
     Mend(u32),
@@ -266,18 +269,25 @@ impl World {
         let Some(recorded) = self.recorded.clone() else {
             return;
         };
-        for state in self
+        for (id, state) in self
             .nodes
-            .values_mut()
-            .filter(|state| state.alive && !state.cut)
+            .iter_mut()
+            .filter(|(_, state)| state.alive && !state.cut)
         {
             let newer = state
                 .adopted
                 .as_ref()
                 .is_none_or(|view| view.epoch < recorded.epoch);
             if newer {
+                // What may have been written in an epoch is not written again (V3).
+                let before = state.adopted.as_ref();
+                let leads = state.adopted_by_this_run
+                    && before.is_some_and(|view| {
+                        view.primary == recorded.primary && view.epoch.next() == recorded.epoch
+                    });
+                let named = *id == recorded.primary && recorded.can_acknowledge();
+                state.adopted_by_this_run = leads || !named;
                 state.adopted = Some(recorded.clone());
-                state.adopted_by_this_run = true;
                 state.stepped_down = false;
                 state.awaited.clear();
                 state.completed.clear();
@@ -351,6 +361,12 @@ impl World {
                     node.leaving = false;
                 }
             }
+            Event::PutBack(serial) => {
+                let node = self.node(serial);
+                if !node.alive {
+                    node.adopted = None;
+                }
+            }
             Event::Notice(serial) => self.node(serial).noticed = true,
             Event::Cut(serial) => self.node(serial).cut = true,
             Event::Mend(serial) => self.node(serial).cut = false,
@@ -402,6 +418,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         1 => node.clone().prop_map(Event::Crash),
         1 => node.clone().prop_map(Event::Restart),
+        1 => node.clone().prop_map(Event::PutBack),
         1 => node.clone().prop_map(Event::Notice),
         1 => node.clone().prop_map(Event::Cut),
         1 => node.clone().prop_map(Event::Mend),
@@ -473,6 +490,7 @@ fn all_events() -> Vec<Event> {
         events.extend([
             Event::Crash(serial),
             Event::Restart(serial),
+            Event::PutBack(serial),
             Event::Notice(serial),
             Event::Cut(serial),
             Event::Mend(serial),

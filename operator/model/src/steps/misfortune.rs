@@ -11,6 +11,9 @@ pub(super) fn steps(state: &State, out: &mut Out) {
         if state.left.losses > 0 {
             lose(state, id, out);
         }
+        if state.left.put_back > 0 {
+            put_back(state, id, out);
+        }
     }
     if state.left.restores > 0 {
         restore(state, out);
@@ -65,6 +68,26 @@ fn restart(state: &State, id: Id, out: &mut Out) {
         }
         out.step(Action::Restart(id, lost), next);
     }
+}
+
+/// While its process is down, a primary's volume is put back to what it was just before it stored its
+/// view. Only while nothing was acknowledged in that view: what a volume that was put back may lack is not
+/// part of the model (V11), that it may write the same places twice is (V3).
+fn put_back(state: &State, id: Id, out: &mut Out) {
+    let node = *state.node(id);
+    if !node.leads || !state.view_of(id).can_acknowledge() || node.committed > 0 {
+        return;
+    }
+    let mut next = *state;
+    next.left.put_back -= 1;
+    time::resign(&mut next, id);
+    time::forget(&mut next, id);
+    time::note(&mut next, out, id, 0);
+    let process = next.node_mut(id);
+    process.resign();
+    process.epoch = node.epoch - 1;
+    process.log = node.log.upto(node.epoch, 0);
+    out.step(Action::PutBack(id), next);
 }
 
 /// The volume is gone; whoever comes in its place has another identity. The last copy of what was

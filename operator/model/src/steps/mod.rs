@@ -60,6 +60,9 @@ impl fmt::Display for Bounds {
              alone {}",
             self.nodes, self.epochs, left.writes, left.losses, left.restores, left.alone
         )?;
+        if left.put_back > 0 {
+            write!(f, ", volumes put back {}", left.put_back)?;
+        }
         if self.reads {
             f.write_str(", leases and reads")?;
         }
@@ -103,6 +106,8 @@ pub enum Action {
     Restart(Id, u8),
     /// A volume is lost; an empty one takes its place.
     LoseVolume(Id),
+    /// A primary's volume is put back to what it was before it stored its view.
+    PutBack(Id),
     /// The view object is lost, or put back to what it was.
     Restore(Epoch),
     /// A follower grants the primary a lease.

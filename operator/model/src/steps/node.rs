@@ -46,6 +46,7 @@ fn adopt_one(state: &State, id: Id, epoch: Epoch, out: &mut Out) {
     let mut next = *state;
     time::resign(&mut next, id);
     let node = next.node_mut(id);
+    let comes_from_before = node.leads && stored + 1 == epoch;
     let earlier = node.acked;
     let tail = if node.leads {
         node.log.count(stored) - node.committed
@@ -54,7 +55,10 @@ fn adopt_one(state: &State, id: Id, epoch: Epoch, out: &mut Out) {
     };
     node.resign();
     node.epoch = epoch;
-    if state.view(epoch).primary() == id {
+    let view = state.view(epoch);
+    // Whoever did not lead the epoch before begins only where nothing can be acknowledged (V3).
+    let may = comes_from_before || !view.can_acknowledge() || out.has(Fault::LeadUnseenView);
+    if view.primary() == id && may {
         // Each epoch opens with an entry of its own (V6); it goes to disk like any other.
         let opened = state.opened & (1 << epoch) != 0;
         if opened || node.log.last_epoch() >= epoch {

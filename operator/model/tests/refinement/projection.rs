@@ -20,6 +20,7 @@ const LEFT: Left = Left {
     losses: 1,
     restores: 1,
     alone: 1,
+    put_back: 0,
 };
 
 fn small(number: u64) -> u8 {

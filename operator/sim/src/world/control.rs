@@ -214,7 +214,7 @@ impl World {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            doubts_primary: matches!(status.doubt, Some(Doubt::PrimaryLacksCommitted { .. })),
+            doubts_primary: status.doubt.as_ref().is_some_and(Doubt::is_about_view),
             disk_total_bytes: 1 << 30,
             disk_free_bytes: if full { 0 } else { 1 << 29 },
             disk_full: full,

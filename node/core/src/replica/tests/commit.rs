@@ -49,27 +49,27 @@ fn v1_in_a_view_with_nobody_nothing_commits_not_even_the_opening() {
 fn v1_every_synchronous_node_is_waited_for() {
     let view = paired(2, "a", &["b", "c"]);
     let mut node = found("a").settled();
-    node.adopts(&view);
-    node.durable(2, 1);
+    node.comes_to_lead(&view);
+    node.durable(2, 2);
     node.meets(1, hello("b", &view, &[]));
     node.meets(2, hello("c", &view, &[]));
-    node.acked(1, 2, 1);
+    node.acked(1, 2, 2);
     assert_eq!(node.replica.commit(), Index(0));
-    node.acked(2, 2, 1);
-    assert_eq!(node.replica.commit(), Index(1));
+    node.acked(2, 2, 2);
+    assert_eq!(node.replica.commit(), Index(2));
 }
 
 #[test]
 fn v1_what_came_before_the_epoch_commits_only_with_its_opening() {
-    let view = paired(2, "a", &["b"]);
+    let view = paired(3, "a", &["b"]);
     let mut node = found("a").log(&[(1, 1), (1, 2)]).settled();
-    node.adopts(&view);
-    node.durable(2, 3);
+    node.comes_to_lead(&view);
+    node.durable(3, 4);
     node.meets(1, hello("b", &view, &[(1, 1)]));
-    node.acked(1, 2, 2);
+    node.acked(1, 3, 3);
     assert_eq!(node.replica.commit(), Index(0));
-    node.acked(1, 2, 3);
-    assert_eq!(node.replica.commit(), Index(3));
+    node.acked(1, 3, 4);
+    assert_eq!(node.replica.commit(), Index(4));
 }
 
 #[test]
@@ -95,8 +95,8 @@ fn an_acknowledgement_of_another_epoch_counts_for_nothing() {
 #[test]
 fn v7_a_view_alone_commits_by_itself() {
     let mut node = found("a").settled();
-    node.adopts(&alone(2, "a"));
-    assert_eq!(node.durable(2, 1), [Output::Commit(Index(1))]);
+    node.comes_to_lead(&alone(2, "a"));
+    assert_eq!(node.durable(2, 2), [Output::Commit(Index(2))]);
     assert_eq!(node.replica.read_lease(), Micros(u64::MAX));
 }
 

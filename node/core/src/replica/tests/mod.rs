@@ -167,6 +167,19 @@ impl Node {
         self.step(Input::ViewStored(view.epoch))
     }
 
+    /// Comes to lead `view` by the rules: it leads the epoch before with nobody, and then this one. The
+    /// entry that opens the epoch before is on its disk.
+    pub fn comes_to_lead(&mut self, view: &View) -> Vec<Output> {
+        let first = View {
+            epoch: Epoch(view.epoch.0 - 1),
+            ..bare(0, &view.primary.name, &[view.primary.name.as_str()])
+        };
+        self.adopts(&first);
+        let last = self.replica.log().last();
+        self.step(Input::Durable(last));
+        self.adopts(view)
+    }
+
     pub fn hears(&mut self, session: u64, message: Message) -> Vec<Output> {
         self.step(Input::Message(SessionId(session), message))
     }
@@ -293,8 +306,8 @@ pub fn ack(session: u64, epoch: u64, index: u64) -> Output {
 /// connection 1.
 pub fn serving_primary() -> Node {
     let view = paired(2, "a", &["b"]);
-    let mut node = found("a").log(&[(1, 1)]).settled();
-    node.adopts(&view);
+    let mut node = found("a").settled();
+    node.comes_to_lead(&view);
     node.durable(2, 2);
     node.meets(1, hello("b", &view, &[(1, 1)]));
     node.acked(1, 2, 2);

@@ -59,13 +59,13 @@ fn v5_a_read_does_not_outlive_the_lease() {
 #[test]
 fn v5_a_primary_that_has_not_opened_its_epoch_answers_no_read() {
     let mut node = found("a").settled();
-    node.adopts(&alone(2, "a"));
+    node.comes_to_lead(&alone(2, "a"));
     assert_eq!(node.step(Input::Read(ReadTicket(1))), []);
     assert_eq!(
-        node.durable(2, 1),
+        node.durable(2, 2),
         [
-            Output::Commit(Index(1)),
-            Output::ReadReady(ReadTicket(1), Index(1))
+            Output::Commit(Index(2)),
+            Output::ReadReady(ReadTicket(1), Index(2))
         ]
     );
 }

@@ -54,6 +54,14 @@ impl Sim {
         }
     }
 
+    /// The volume is put back to what it was before it had stored any view, while the process is down.
+    pub(super) fn put_back(&mut self, name: &str) {
+        self.crash(name);
+        let volume = self.claims.get(name).and_then(|claim| claim.volume.clone());
+        let volume = volume.and_then(|volume| self.volumes.get_mut(&volume));
+        volume.expect("it has one").adopted = None;
+    }
+
     pub(super) fn host(&mut self, name: &str, state: fn(Micros) -> Host) {
         let now = self.now;
         let state = state(now);

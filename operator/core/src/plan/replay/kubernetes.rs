@@ -79,12 +79,19 @@ impl Sim {
                 .as_ref()
                 .is_none_or(|view| view.epoch < recorded.epoch);
             let ours = disk.cluster == recorded.cluster_id.0;
+            let disk_view = disk.adopted.clone();
             let volume = self.claims[&name].volume.clone().expect("it runs");
             let id = self.id(&name);
             if newer && ours {
                 self.volumes.get_mut(&volume).expect("known").adopted = Some(recorded.clone());
+                // What may have been written in an epoch is not written again (V3).
+                let comes_from_before = disk_view.is_some_and(|view| {
+                    view.primary == recorded.primary && view.epoch.next() == recorded.epoch
+                });
+                let named = id.as_ref() == Some(&recorded.primary) && recorded.can_acknowledge();
                 let process = self.running(&name);
-                process.adopted_by_this_run = true;
+                let leads = process.adopted_by_this_run && comes_from_before;
+                process.adopted_by_this_run = leads || !named;
                 process.stepped_down = false;
                 process.awaited.clear();
                 process.completed.clear();

@@ -77,6 +77,15 @@ fn a_single_node_is_replaced_where_it_stands() {
 }
 
 #[test]
+fn a_single_node_that_was_put_back_is_given_a_new_epoch() {
+    let mut sim = Sim::new(1);
+    sim.say("the volume is put back while the node is down");
+    sim.put_back("db-1");
+    settled(&mut sim, Phase::Alone);
+    golden("put-back-one", &sim);
+}
+
+#[test]
 fn a_new_image_that_does_not_start_stops_at_the_first_replica_and_a_better_one_goes_on() {
     let mut sim = Sim::new(3);
     sim.say("an image that cannot be pulled");
