@@ -239,12 +239,13 @@ async fn a_disk_without_a_byte_left_ends_no_process_and_heals() {
     // A start on a full disk waits for room, if it needs any, and does not end either.
     cluster.kill(0).expect("it runs");
     cluster.launch(0).expect("it starts again");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let waits = cluster.wait_said_or_open(0, "the start waits for room");
+    waits.await.expect("it waits, or needs no room");
     assert!(cluster.runs(0).expect("it was started"));
     disk.free();
     cluster.meet(0).await.expect("it opens its ports");
-    let next = cluster.view().expect("there is one").go_alone();
-    cluster.record(next, &[]).await.expect("it may follow");
+    cluster.promote(0, true).await.expect("it is complete");
+    cluster.go_alone(0).await.expect("it may follow");
     cluster.wait_serving(0).await.expect("it serves");
     let mut second = cluster.client(0).await;
     until(&mut second, "room", |put| put.is_ok()).await;

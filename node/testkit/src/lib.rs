@@ -39,6 +39,8 @@ pub async fn connect(url: &str) -> Option<Client> {
 pub struct LoopbackCluster {
     binary: PathBuf,
     dir: tempfile::TempDir,
+    /// What processes say, apart from their volumes: those may be full.
+    logs: tempfile::TempDir,
     cluster_id: ClusterId,
     nodes: Vec<NodeProcess>,
     sessions: Vec<Option<Session>>,
@@ -66,6 +68,7 @@ impl LoopbackCluster {
         let mut cluster = Self {
             binary: binary.to_owned(),
             dir,
+            logs: tempfile::tempdir()?,
             cluster_id: ClusterId("loopback".into()),
             nodes: Vec::new(),
             sessions: Vec::new(),
@@ -75,6 +78,7 @@ impl LoopbackCluster {
             let node = NodeProcess::new(
                 &format!("node-{at}"),
                 cluster.dir.path(),
+                cluster.logs.path(),
                 &cluster.cluster_id,
             )?;
             cluster.nodes.push(node.with_flags(flags));
@@ -93,8 +97,7 @@ impl LoopbackCluster {
         if self.nodes.len() > 1 {
             self.pair_with(1).await?;
         } else {
-            let alone = self.view()?.go_alone();
-            self.record(alone, &[]).await?;
+            self.go_alone(0).await?;
         }
         self.wait_serving(0).await
     }
@@ -143,6 +146,24 @@ impl LoopbackCluster {
     #[must_use]
     pub fn node(&self, at: usize) -> &NodeProcess {
         &self.nodes[at]
+    }
+
+    /// Waits until a process that was launched says `text` in its log, or opens its control port.
+    pub async fn wait_said_or_open(&mut self, at: usize, text: &str) -> anyhow::Result<()> {
+        let address = self.nodes[at].control_address();
+        for _ in 0..WAIT_MS / POLL_MS {
+            if self.nodes[at].log().contains(text) || Session::connect(&address).await.is_ok() {
+                return Ok(());
+            }
+            if !self.runs(at)? {
+                bail!("node-{at} ended; its log: {}", self.nodes[at].log_tail());
+            }
+            tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+        }
+        bail!(
+            "node-{at} neither says {text:?} nor opens its control port; its log: {}",
+            self.nodes[at].log_tail()
+        )
     }
 
     /// Starts a node's process and does not wait for its ports.
@@ -246,6 +267,18 @@ impl LoopbackCluster {
         next.check()?;
         self.view = Some(next);
         self.push_with(&[], true).await
+    }
+
+    /// Lets the primary acknowledge by itself, once it leads the recorded view.
+    pub async fn go_alone(&mut self, at: usize) -> anyhow::Result<()> {
+        let epoch = self.view()?.epoch.0;
+        self.wait(at, "primary of the recorded view", |report| {
+            let leads = report.role == i32::from(v1::Role::Primary);
+            leads && report.view.as_ref().is_some_and(|view| view.epoch == epoch)
+        })
+        .await?;
+        let next = self.view()?.go_alone();
+        self.record(next, &[]).await
     }
 
     /// Lets the primary wait for a node, and records it as synchronous once it has everything.

@@ -20,8 +20,13 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// A node that is not started yet, with free ports and a volume under `dir`.
-    pub fn new(name: &str, dir: &Path, cluster_id: &ClusterId) -> anyhow::Result<Self> {
+    /// A node that is not started yet, with free ports, a volume under `dir` and its log under `logs`.
+    pub fn new(
+        name: &str,
+        dir: &Path,
+        logs: &Path,
+        cluster_id: &ClusterId,
+    ) -> anyhow::Result<Self> {
         // Held together, so that they differ.
         let free: Vec<_> = (0..3)
             .map(|_| TcpListener::bind("127.0.0.1:0"))
@@ -33,7 +38,7 @@ impl NodeProcess {
         Ok(Self {
             name: name.to_owned(),
             data_dir: dir.join(name),
-            log_file: dir.join(format!("{name}.log")),
+            log_file: logs.join(format!("{name}.log")),
             cluster_id: cluster_id.clone(),
             ports,
             flags: Vec::new(),
@@ -140,10 +145,16 @@ impl NodeProcess {
         Ok(child.wait()?)
     }
 
+    /// Everything that its runs have said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log_file).unwrap_or_default()
+    }
+
     /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log_file).unwrap_or_default();
+        let text = self.log();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
