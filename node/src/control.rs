@@ -257,6 +257,7 @@ fn peer_report(peer: &PeerStatus) -> v1::PeerReport {
         connected: peer.session.is_some(),
         durable_index: peer.durable.0,
         silent_ms: peer.silent.as_millis(),
+        phi_milli: peer.phi_milli,
         awaited: peer.awaited,
         complete: peer.complete,
         in_snapshot: peer.in_snapshot,

@@ -63,12 +63,17 @@ pub fn report(report: v1::Report, pod_uid: &str, at: Micros) -> Result<NodeRepor
     })
 }
 
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a suspicion level is a small number"
+)]
 fn peer(peer: v1::PeerReport) -> Result<Peer, ReportError> {
     Ok(Peer {
         node: peer.node.ok_or(ReportError::NoNode)?.try_into()?,
         connected: peer.connected,
         durable: Index(peer.durable_index),
         silent: Micros::from_millis(peer.silent_ms),
+        phi: peer.phi_milli as f64 / 1_000.0,
         awaited: peer.awaited,
         complete: peer.complete,
         in_snapshot: peer.in_snapshot,

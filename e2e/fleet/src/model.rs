@@ -202,6 +202,7 @@ impl Cluster {
                 connected: true,
                 durable_index: node.last.index.0,
                 silent_ms: 0,
+                phi_milli: 0,
                 awaited: primary.awaited.contains(&node.id),
                 complete: primary.complete.contains(&node.id),
                 in_snapshot: false,

@@ -289,6 +289,12 @@ pub enum Synchronous {
         /// In words.
         why: String,
     },
+    /// Its connection stands, and the primary has heard nothing from it for so long that it counts as lost:
+    /// nothing it acknowledges arrives. Whoever else can do that should take its place.
+    Unheard {
+        /// In words.
+        why: String,
+    },
     /// Works, but will leave: replace it, without hurry.
     Leaving {
         /// In words.
@@ -348,6 +354,13 @@ pub fn synchronous(observation: &Observation, primary: &NodeReport, node: &NodeI
                 link_in_words(link)
             );
             return Synchronous::Failed { why };
+        }
+        if peer.is_some_and(|peer| peer.connected) {
+            let why = format!(
+                "{} hears nothing from {name} although its connection stands",
+                primary.node.name
+            );
+            return Synchronous::Unheard { why };
         }
         return Synchronous::Suspected { why: by_primary };
     }
@@ -410,10 +423,14 @@ pub(crate) fn gone_for_operator(facts: &NodeFacts) -> Option<String> {
     }
 }
 
-/// Whether the primary hears a follower well enough to wait for it.
+/// Whether the primary hears a follower well enough to wait for it: a silence counts as it does on every
+/// other stream. One that takes in a snapshot answers no heartbeats.
 #[must_use]
 pub fn peer_alive(observation: &Observation, peer: &Peer) -> bool {
-    peer.connected && peer.silent < observation.cluster.thresholds.silence_max
+    let thresholds = &observation.cluster.thresholds;
+    let surprising = peer.silent >= thresholds.silence_min && peer.phi >= thresholds.phi;
+    let lost = peer.silent >= thresholds.silence_max || (surprising && !peer.in_snapshot);
+    peer.connected && !lost
 }
 
 /// Whether writes have waited for exactly this node longer than a stuck write path may last.

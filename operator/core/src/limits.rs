@@ -21,6 +21,9 @@ pub const DRAIN_MAX_MS: u64 = 5_000;
 /// `durability: Available`: how long a replacement may take to get everything before the primary goes
 /// alone, in milliseconds.
 pub const ALONE_AFTER_MS: u64 = 5_000;
+/// A follower that is waited for and from which the primary has heard nothing for so long is watched more
+/// closely, in milliseconds: it answers a heartbeat ten times a second.
+pub const SILENT_PEER_MS: u64 = 500;
 /// The most nodes a primary is told to wait for at once. The first that has everything is taken.
 pub const AWAIT_NODES_MAX: usize = 3;
 /// A node that lags by more entries than this is not waited for while writes are going.

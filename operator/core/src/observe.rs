@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use standby_api::DataLoss;
 
 use crate::detect::{Loss, Thresholds};
+use crate::limits;
 use crate::orders::Orders;
 use crate::policy::Policy;
 
@@ -202,7 +203,7 @@ pub enum NodeRole {
 }
 
 /// A follower as the primary sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "the control protocol's own flags"
@@ -216,6 +217,8 @@ pub struct Peer {
     pub durable: Index,
     /// Since something arrived from it.
     pub silent: Micros,
+    /// Suspicion level of that silence; zero from a node that does not say.
+    pub phi: f64,
     /// The primary waits for it.
     pub awaited: bool,
     /// It has everything (V4).
@@ -333,7 +336,10 @@ impl NodeReport {
     /// and of clocks that run as they should. What is timed (a silence, a stall) always may.
     #[must_use]
     pub fn is_news(&self, before: &Self) -> bool {
+        let limit = Micros::from_millis(limits::SILENT_PEER_MS);
+        let unheard = |peer: &Peer| peer.awaited && peer.connected && peer.silent >= limit;
         let timed = self.stall.is_some()
+            || self.peers.iter().any(unheard)
             || self
                 .link
                 .is_some_and(|link| link.state != LinkState::Up || link.commits_stuck > Micros(0));
@@ -356,6 +362,7 @@ impl NodeReport {
         for peer in &mut still.peers {
             peer.durable = Index(0);
             peer.silent = Micros(0);
+            peer.phi = 0.0;
         }
         still
     }

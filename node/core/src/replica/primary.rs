@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::detect::Detector;
 use crate::entry::{Entry, NewHistory, Position};
 use crate::ids::{Epoch, Index, Micros, NodeId};
 use crate::message::{Hello, Message, RejectReason};
@@ -49,7 +50,8 @@ pub(super) struct Primary {
 pub(super) struct Peer {
     pub node: NodeId,
     pub durable: Index,
-    pub heard_at: Micros,
+    /// How regularly it answers heartbeats.
+    pub detector: Detector,
     pub in_snapshot: bool,
     /// What [`Output::Limit`] last said.
     limit: (Index, Index),
@@ -253,7 +255,7 @@ impl Replica {
         let peer = Peer {
             node: hello.node.clone(),
             durable: Index(0),
-            heard_at: self.now,
+            detector: Detector::new(self.now, self.timing.heartbeat),
             in_snapshot: start.is_none(),
             limit: (Index(0), Index(0)),
         };
@@ -350,7 +352,7 @@ impl Replica {
             self.outputs.push(Output::Close(session));
             return;
         }
-        peer.heard_at = now;
+        peer.detector.heard(now, false);
         peer.durable = peer.durable.max(durable);
     }
 
@@ -365,13 +367,14 @@ impl Replica {
         if epoch != self.epoch() || self.storing.is_some() || self.is_conflicted() {
             return;
         }
-        let lease = self.timing.lease;
+        let (now, lease) = (self.now, self.timing.lease);
         let Role::Primary(primary) = &mut self.role else {
             return;
         };
-        let Some(peer) = primary.peers.get(&session) else {
+        let Some(peer) = primary.peers.get_mut(&session) else {
             return;
         };
+        peer.detector.heard(now, true);
         let Some(sent) = primary.heartbeats_sent.get(&sequence) else {
             return;
         };

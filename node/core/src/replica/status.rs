@@ -8,6 +8,7 @@ use crate::entry::Position;
 use crate::ids::{ClusterId, Epoch, Index, Micros, NodeId};
 use crate::view::View;
 
+use super::primary::Peer;
 use super::{Replica, Role, SessionId};
 
 /// What a node is.
@@ -182,6 +183,8 @@ pub struct PeerStatus {
     pub durable: Index,
     /// Since when nothing has come from it.
     pub silent: Micros,
+    /// The suspicion level of that silence, times 1000.
+    pub phi_milli: u64,
     /// The primary waits for it (V4).
     pub awaited: bool,
     /// It has everything (V4). Never taken back within an epoch.
@@ -322,24 +325,21 @@ impl Replica {
         let Role::Primary(primary) = &self.role else {
             return Vec::new();
         };
-        let describe =
-            |node: &NodeId, known: Option<(SessionId, Index, Micros, bool)>| PeerStatus {
-                node: node.clone(),
-                session: known.map(|(session, ..)| session),
-                durable: known.map_or(Index(0), |(_, durable, ..)| durable),
-                silent: known.map_or(Micros(u64::MAX), |(_, _, heard_at, _)| now.since(heard_at)),
-                awaited: primary.wait_for.contains(node),
-                complete: primary.complete.contains(node),
-                in_snapshot: known.is_some_and(|(.., in_snapshot)| in_snapshot),
-                rolled_back: primary.rolled_back.contains(node),
-            };
+        let describe = |node: &NodeId, known: Option<(SessionId, &Peer)>| PeerStatus {
+            node: node.clone(),
+            session: known.map(|(session, _)| session),
+            durable: known.map_or(Index(0), |(_, peer)| peer.durable),
+            silent: known.map_or(Micros(u64::MAX), |(_, peer)| peer.detector.silence(now)),
+            phi_milli: known.map_or(0, |(_, peer)| phi_milli(&peer.detector, now)),
+            awaited: primary.wait_for.contains(node),
+            complete: primary.complete.contains(node),
+            in_snapshot: known.is_some_and(|(_, peer)| peer.in_snapshot),
+            rolled_back: primary.rolled_back.contains(node),
+        };
         let mut peers: Vec<_> = primary
             .peers
             .iter()
-            .map(|(session, peer)| {
-                let known = (*session, peer.durable, peer.heard_at, peer.in_snapshot);
-                describe(&peer.node, Some(known))
-            })
+            .map(|(session, peer)| describe(&peer.node, Some((*session, peer))))
             .collect();
         let mut absent: Vec<_> = primary.wait_for.union(&primary.rolled_back).collect();
         absent.retain(|node| peers.iter().all(|peer| peer.node != **node));

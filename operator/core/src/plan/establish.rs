@@ -152,6 +152,15 @@ pub(super) fn targets(
         .collect()
 }
 
+/// Whether somebody whom the primary hears could take a synchronous node's place at once.
+pub(super) fn stands_by(observation: &Observation, view: &View, primary: &NodeReport) -> bool {
+    targets_by_report(observation, view, Some(primary))
+        .iter()
+        .any(|node| {
+            !view.synchronous.contains(node) && handover::keeps_up(observation, primary, node)
+        })
+}
+
 fn targets_by_report(
     observation: &Observation,
     view: &View,

@@ -113,6 +113,7 @@ pub fn peer(serial: u32) -> Peer {
         connected: true,
         durable: Index(10),
         silent: Micros(0),
+        phi: 0.0,
         awaited: false,
         complete: false,
         in_snapshot: false,

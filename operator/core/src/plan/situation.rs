@@ -218,7 +218,11 @@ fn synchronous(observation: &Observation, view: &View, primary: &NodeReport) -> 
     for node in &view.synchronous {
         match judge::synchronous(observation, primary, node) {
             Synchronous::Fine => {}
-            Synchronous::Suspected { why } => suspicion = Some(why),
+            Synchronous::Unheard { why } if establish::stands_by(observation, view, primary) => {
+                words.push(why);
+                replace.push((node.clone(), true));
+            }
+            Synchronous::Suspected { why } | Synchronous::Unheard { why } => suspicion = Some(why),
             Synchronous::Leaving { why } => {
                 words.push(why);
                 replace.push((node.clone(), false));

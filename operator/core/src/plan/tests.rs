@@ -3,7 +3,7 @@
 use standby_api::names;
 use standby_core::{Epoch, Micros, View, VolumeId};
 
-use super::fixtures::{cluster_id, healthy_view, id, observed};
+use super::fixtures::{cluster_id, healthy_view, id, observed, peer};
 use super::{Action, Phase, Plan, plan};
 use crate::memory::Memory;
 use crate::observe::{
@@ -418,4 +418,83 @@ fn the_claim_of_a_complete_node_is_kept_even_when_its_host_is_gone() {
             .any(|p| matches!(p.action, Action::DeleteClaim { .. }));
         assert_eq!(deleted, deletes, "db-{serial}: {plan}");
     }
+}
+
+/// The primary has heard nothing from `db-2` for so long; the link of `db-3` to it is as given.
+fn unheard(silent_ms: u64, phi: f64, third: Peer) -> Observation {
+    let mut observation = observed(Some(healthy_view()));
+    let peers = &mut observation.said(1).peers;
+    for peer in peers.iter_mut().filter(|peer| peer.node == id(2)) {
+        (peer.silent, peer.phi) = (Micros::from_millis(silent_ms), phi);
+    }
+    for peer in peers.iter_mut().filter(|peer| peer.node == id(3)) {
+        *peer = third.clone();
+    }
+    observation
+}
+
+#[test]
+fn only_a_lasting_and_surprising_silence_of_the_standby_counts() {
+    let cases = [
+        ("jitter of 300 ms", 400, 1.5, Phase::Healthy),
+        ("a pause of 500 ms", 600, 9.0, Phase::Healthy),
+        (
+            "shorter than any silence that counts",
+            1_490,
+            30.0,
+            Phase::Healthy,
+        ),
+        ("long, but not for this link", 1_600, 5.0, Phase::Healthy),
+        ("lost", 1_600, 30.0, Phase::ReplacingSynchronous),
+        (
+            "lost, from a node that does not say how surprising",
+            10_000,
+            0.0,
+            Phase::ReplacingSynchronous,
+        ),
+    ];
+    for (what, silent_ms, phi, phase) in cases {
+        let plan = planned(&unheard(silent_ms, phi, peer(3)));
+        assert_eq!(plan.phase, phase, "{what}: {plan}");
+    }
+}
+
+#[test]
+fn a_standby_that_is_not_heard_is_replaced_only_by_one_that_is() {
+    let away = Peer {
+        connected: false,
+        ..peer(3)
+    };
+    let filling = Peer {
+        in_snapshot: true,
+        ..peer(3)
+    };
+    let silent = Peer {
+        silent: Micros::from_millis(1_600),
+        phi: 30.0,
+        ..peer(3)
+    };
+    for third in [away, filling, silent] {
+        let plan = planned(&unheard(1_600, 30.0, third.clone()));
+        assert_eq!(plan.phase, Phase::Healthy, "{third:?}: {plan}");
+        assert!(
+            plan.why.contains("hears nothing from db-2 although"),
+            "{plan}"
+        );
+    }
+    let ready = Peer {
+        awaited: true,
+        complete: true,
+        ..peer(3)
+    };
+    let plan = planned(&unheard(1_600, 30.0, ready));
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!(next.synchronous, [id(3)].into(), "{plan}");
+}
+
+#[test]
+fn a_report_of_a_silence_that_goes_on_is_news() {
+    let report = |silent_ms| unheard(silent_ms, 1.0, peer(3)).said(1).clone();
+    assert!(!report(400).is_news(&report(300)));
+    assert!(report(600).is_news(&report(550)));
 }

@@ -60,6 +60,7 @@ fn report(world: &World, at: usize, status: Status) -> NodeReport {
         connected: peer.session.is_some(),
         durable: peer.durable,
         silent: peer.silent,
+        phi: 0.0,
         awaited: peer.awaited,
         complete: peer.complete,
         in_snapshot: peer.in_snapshot,

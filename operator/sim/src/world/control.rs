@@ -224,12 +224,14 @@ impl World {
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "a small number")]
 fn peer(peer: &PeerStatus) -> Peer {
     Peer {
         node: peer.node.clone(),
         connected: peer.session.is_some(),
         durable: peer.durable,
         silent: Micros::from_millis(peer.silent.as_millis()),
+        phi: peer.phi_milli as f64 / 1_000.0,
         awaited: peer.awaited,
         complete: peer.complete,
         in_snapshot: peer.in_snapshot,

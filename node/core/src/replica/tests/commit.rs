@@ -110,3 +110,34 @@ fn writes_that_wait_are_reported_with_those_they_wait_for() {
     assert_eq!(stall.nodes, [id("b")]);
     assert_eq!(stall.waiting, Micros::from_millis(300));
 }
+
+/// `b` answers the next heartbeats of [`serving_primary`] but is not heard after so many.
+fn answered(node: &mut Node, heartbeats: u64) {
+    for _ in 0..heartbeats {
+        let said = node.after(100);
+        let Some(Output::Send(_, Message::Heartbeat { sequence, .. })) = said.last() else {
+            panic!("a heartbeat is due: {said:?}");
+        };
+        let reply = Message::HeartbeatReply {
+            epoch: Epoch(2),
+            sequence: *sequence,
+            durable: Index(2),
+        };
+        node.hears(1, reply);
+    }
+}
+
+#[test]
+fn the_silence_of_a_follower_is_reported_with_how_surprising_it_is() {
+    let mut node = serving_primary();
+    answered(&mut node, 20);
+    let mut phi_after = |millis| {
+        node.after(millis);
+        let peer = node.replica.status(node.now).peers[0].clone();
+        (peer.silent.as_millis(), peer.phi_milli)
+    };
+    let (silent, phi) = phi_after(100);
+    assert!(silent == 100 && phi < 1_000, "as always: {phi}");
+    let (silent, phi) = phi_after(1_400);
+    assert!(silent == 1_500 && phi > 8_000, "lost: {phi}");
+}

@@ -62,6 +62,11 @@ impl Sim {
         volume.expect("it has one").adopted = None;
     }
 
+    /// What this node sends does not arrive at the primary any more.
+    pub(super) fn mute(&mut self, name: &str) {
+        self.unheard.insert(name.to_owned(), self.now);
+    }
+
     pub(super) fn host(&mut self, name: &str, state: fn(Micros) -> Host) {
         let now = self.now;
         let state = state(now);

@@ -309,7 +309,11 @@ impl Sim {
                 .filter_map(|name| self.id(name))
                 .filter(|node| self.linked(&primary, node))
                 .collect();
-            let all = waited.iter().all(|node| followers.contains(node));
+            let acknowledges =
+                |node: &NodeId| followers.contains(node) && !self.unheard.contains_key(&node.name);
+            let complete: Vec<NodeId> =
+                waited.iter().filter(|n| acknowledges(n)).cloned().collect();
+            let all = complete.len() == waited.len();
             let next = if view.can_acknowledge() && all {
                 assert_eq!(
                     has, self.acknowledged,
@@ -327,9 +331,7 @@ impl Sim {
                 *has = next;
             }
             let process = self.running(&name);
-            process
-                .completed
-                .extend(waited.into_iter().filter(|n| followers.contains(n)));
+            process.completed.extend(complete);
         }
         if went {
             self.writes.0 += 1;

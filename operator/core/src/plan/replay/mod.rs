@@ -90,6 +90,8 @@ struct Sim {
     hosts: BTreeMap<String, Host>,
     /// Pods built from these never start.
     broken: BTreeSet<String>,
+    /// From these the primary hears nothing, and since when. They hear it.
+    unheard: BTreeMap<String, Micros>,
     /// Volumes are tied to the host they were made on.
     local_volumes: bool,
     acknowledged: u64,
@@ -121,6 +123,7 @@ impl Sim {
                 .map(|n| (format!("host-{n}"), Host::Ready))
                 .collect(),
             broken: BTreeSet::new(),
+            unheard: BTreeMap::new(),
             local_volumes: false,
             acknowledged: 0,
             writes: (0, 0),

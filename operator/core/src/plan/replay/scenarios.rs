@@ -86,6 +86,28 @@ fn a_single_node_that_was_put_back_is_given_a_new_epoch() {
 }
 
 #[test]
+fn a_standby_that_the_primary_does_not_hear_is_replaced_and_stays_a_replica() {
+    let mut sim = Sim::new(3);
+    sim.say("nothing that db-2 sends arrives at db-1 any more");
+    sim.mute("db-2");
+    settled(&mut sim, Phase::Healthy);
+    sim.say("it arrives again");
+    sim.unheard.clear();
+    settled(&mut sim, Phase::Healthy);
+    golden("unheard-three", &sim);
+}
+
+#[test]
+fn a_standby_that_the_primary_does_not_hear_stays_if_nobody_can_take_its_place() {
+    let mut sim = Sim::new(3);
+    sim.say("nothing that db-2 and db-3 send arrives at db-1 any more");
+    sim.mute("db-2");
+    sim.mute("db-3");
+    settled(&mut sim, Phase::Healthy);
+    golden("unheard-all", &sim);
+}
+
+#[test]
 fn a_new_image_that_does_not_start_stops_at_the_first_replica_and_a_better_one_goes_on() {
     let mut sim = Sim::new(3);
     sim.say("an image that cannot be pulled");

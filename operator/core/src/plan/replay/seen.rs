@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use standby_core::{ClusterId, Epoch, Index, NodeId, Position, View};
+use standby_core::{ClusterId, Epoch, Index, Micros, NodeId, Position, View};
 
 use super::{Claim, Host, Pod, Process, Sim};
 use crate::detect::Loss;
@@ -139,6 +139,15 @@ impl Sim {
             .filter_map(|name| self.id(name))
             .filter(|node| node != primary)
             .map(|node| Peer {
+                silent: self
+                    .unheard
+                    .get(&node.name)
+                    .map_or(Micros(0), |at| self.now.since(*at)),
+                phi: if self.unheard.contains_key(&node.name) {
+                    40.0
+                } else {
+                    0.0
+                },
                 connected: self.linked(primary, &node),
                 awaited: waited.contains(&node),
                 complete: process.completed.contains(&node),
