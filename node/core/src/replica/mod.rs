@@ -4,12 +4,17 @@
 //! Shells drive it: [`Replica::step`] with one input at a time, then [`Replica::drain`] for the
 //! commands, to be carried out in order. Nothing here waits, reads a clock or keeps a payload.
 //!
-//! The parts: `primary` (who is waited for, what is committed, leases), `follower` (matching logs,
-//! acknowledging, granting), `status` (what is reported).
+//! The parts: `adoption` (views, and what they make of a node), `standing` (what a run may lead),
+//! `primary` (who is waited for, what is committed), `arrivals` (followers present themselves), `reads`
+//! (leases), `follower` (matching logs, acknowledging, granting), `doubts`, `status` (what is reported).
 
+mod adoption;
+mod arrivals;
+mod doubts;
 mod follower;
 mod mutant;
 mod primary;
+mod reads;
 mod standing;
 mod status;
 #[cfg(test)]
@@ -358,162 +363,6 @@ impl Replica {
         matches!(&self.role, Role::Primary(primary) if !primary.stepped_down)
     }
 
-    // === views ===
-
-    fn on_view(&mut self, mut view: View, await_nodes: BTreeSet<NodeId>, previous_stopped: bool) {
-        if view.cluster_id != self.cluster_id {
-            self.raise_doubt(Doubt::ForeignView {
-                cluster_id: view.cluster_id,
-            });
-            return;
-        }
-        // A view that breaks its own rules was not recorded by the API server; never act on it.
-        if view.check().is_err() {
-            return;
-        }
-        let known = self
-            .storing
-            .as_ref()
-            .or(self.view.as_ref())
-            .map_or(Epoch(0), |v| v.epoch);
-        self.forgive_foreigner();
-        if view.epoch < known {
-            return;
-        }
-        if view.epoch == known && self.contradicts(&view) {
-            self.conflict = Some(known);
-            return;
-        }
-        if view.epoch > known {
-            // What was given up stays given up, whoever tells the view.
-            let before = self.view.as_ref().and_then(|view| view.loss);
-            view.loss = view.loss.max(before);
-            self.await_nodes.clear();
-            self.storing = Some(view.clone());
-            self.outputs.push(Output::StoreView(view.clone()));
-        }
-        if view.primary == self.node {
-            self.await_nodes.extend(await_nodes);
-        }
-        if previous_stopped {
-            self.forget_grants_before(view.epoch);
-        }
-        if view.epoch == known && self.storing.is_none() {
-            self.refresh_primary();
-        }
-    }
-
-    fn on_view_stored(&mut self, epoch: Epoch) {
-        // A view that was overtaken while it was being stored: the later one is on its way.
-        if self.storing.as_ref().map(|view| view.epoch) != Some(epoch) {
-            return;
-        }
-        let Some(next) = self.storing.take() else {
-            return;
-        };
-        if self.view.as_ref().map(|view| &view.primary) != Some(&next.primary) {
-            self.forgive_primary();
-        }
-        self.standing = self.standing_in(&next);
-        self.view = Some(next);
-        self.view_stored_at = self.now;
-        self.take_role();
-    }
-
-    /// Becomes what the stored view makes of this node.
-    fn take_role(&mut self) {
-        let before = self.role_kind();
-        let reads = match &mut self.role {
-            Role::Primary(primary) => std::mem::take(&mut primary.reads),
-            _ => BTreeSet::new(),
-        };
-        self.stop_streams();
-        let leads = self
-            .view
-            .as_ref()
-            .is_some_and(|view| view.primary == self.node);
-        self.role = match &self.view {
-            None => Role::Idle,
-            Some(_) if leads && (!self.may_lead() || self.bars_primacy()) => Role::Idle,
-            Some(_) if leads => Role::Primary(Box::new(self.new_primary(reads.clone()))),
-            Some(_) => Role::Follower(Follower::new(self.now, self.timing.heartbeat)),
-        };
-        match &self.role {
-            Role::Primary(_) => {
-                self.drop_connection();
-                self.open_epoch();
-                self.tell_view();
-            }
-            Role::Follower(_) => {
-                self.refuse_reads(reads);
-                self.follow();
-            }
-            Role::Idle => {
-                self.refuse_reads(reads);
-                self.drop_connection();
-            }
-        }
-        let after = self.role_kind();
-        if before != after {
-            self.outputs.push(Output::Role(after));
-        }
-        self.answer_hellos();
-    }
-
-    fn bars_primacy(&self) -> bool {
-        !self.has(Fault::DamagedMayLead) && self.doubt.as_ref().is_some_and(Doubt::bars_primacy)
-    }
-
-    /// Whether `view` is another one of the epoch that is stored, or being stored. What was given up
-    /// may be told later than the view: it is not looked at.
-    fn contradicts(&self, view: &View) -> bool {
-        let known = self.storing.as_ref().or(self.view.as_ref());
-        let same = |known: &View| known.clone().without_loss() == view.clone().without_loss();
-        known.is_some_and(|known| !same(known)) && !self.has(Fault::ConflictOverlooked)
-    }
-
-    /// Whether two different views of the stored epoch were told (V10): then nothing is acknowledged,
-    /// committed or granted in it. A later view ends that.
-    fn is_conflicted(&self) -> bool {
-        self.conflict.is_some() && self.conflict == self.view.as_ref().map(|view| view.epoch)
-    }
-
-    /// The gravest doubt there is.
-    fn reported_doubt(&self) -> Option<Doubt> {
-        let conflict = self.conflict.filter(|_| self.is_conflicted());
-        let conflict = conflict.map(|epoch| Doubt::ConflictingView { epoch });
-        let barring = self.doubt.clone().filter(Doubt::bars_primacy);
-        barring
-            .or(conflict)
-            .or_else(|| self.doubt_of_standing())
-            .or_else(|| self.doubt.clone())
-    }
-
-    /// Its own cluster's view was told, or nobody came with another one for long: whoever did was
-    /// mistaken.
-    fn forgive_foreigner(&mut self) {
-        if matches!(self.doubt, Some(Doubt::ForeignView { .. })) {
-            self.doubt = None;
-        }
-    }
-
-    /// Takes up a doubt. One that bars primacy is never covered by a lesser one: it ends only with the
-    /// volume.
-    fn raise_doubt(&mut self, doubt: Doubt) {
-        let stands = self.doubt.as_ref().is_some_and(Doubt::bars_primacy);
-        if !stands {
-            self.doubt = Some(doubt);
-            self.doubted_at = self.now;
-        }
-    }
-
-    /// What was said of one primary does not hold of the next.
-    fn forgive_primary(&mut self) {
-        if matches!(self.doubt, Some(Doubt::PrimaryLacksCommitted { .. })) {
-            self.doubt = None;
-        }
-    }
-
     fn refuse_reads(&mut self, reads: BTreeSet<ReadTicket>) {
         self.outputs
             .extend(reads.into_iter().map(Output::ReadRefused));
@@ -563,15 +412,6 @@ impl Replica {
             }
         } else if self.connected == Some(session) {
             self.on_primary_message(session, message);
-        }
-    }
-
-    fn heard_view(&mut self, session: SessionId, view: View) {
-        let epoch = view.epoch;
-        let known = self.epoch();
-        self.on_view(view, BTreeSet::new(), false);
-        if self.connected == Some(session) && epoch <= known {
-            self.primary_is_not_ready();
         }
     }
 

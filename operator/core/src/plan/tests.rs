@@ -7,7 +7,7 @@ use super::fixtures::{cluster_id, healthy_view, id, observed, peer};
 use super::{Action, Phase, Plan, plan};
 use crate::memory::Memory;
 use crate::observe::{
-    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, Recorded, Stream, WriteStall,
+    ClaimFacts, HostFacts, LinkState, NodeRole, Observation, Peer, Recorded, Stream, WriteStall,
 };
 
 const NOW: Micros = Micros::from_millis(100_000);
