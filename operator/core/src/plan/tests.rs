@@ -421,7 +421,7 @@ fn the_claim_of_a_complete_node_is_kept_even_when_its_host_is_gone() {
 }
 
 /// The primary has heard nothing from `db-2` for so long; the link of `db-3` to it is as given.
-fn unheard(silent_ms: u64, phi: f64, third: Peer) -> Observation {
+fn unheard(silent_ms: u64, phi: f64, third: &Peer) -> Observation {
     let mut observation = observed(Some(healthy_view()));
     let peers = &mut observation.said(1).peers;
     for peer in peers.iter_mut().filter(|peer| peer.node == id(2)) {
@@ -454,7 +454,7 @@ fn only_a_lasting_and_surprising_silence_of_the_standby_counts() {
         ),
     ];
     for (what, silent_ms, phi, phase) in cases {
-        let plan = planned(&unheard(silent_ms, phi, peer(3)));
+        let plan = planned(&unheard(silent_ms, phi, &peer(3)));
         assert_eq!(plan.phase, phase, "{what}: {plan}");
     }
 }
@@ -475,7 +475,7 @@ fn a_standby_that_is_not_heard_is_replaced_only_by_one_that_is() {
         ..peer(3)
     };
     for third in [away, filling, silent] {
-        let plan = planned(&unheard(1_600, 30.0, third.clone()));
+        let plan = planned(&unheard(1_600, 30.0, &third));
         assert_eq!(plan.phase, Phase::Healthy, "{third:?}: {plan}");
         assert!(
             plan.why.contains("hears nothing from db-2 although"),
@@ -487,14 +487,14 @@ fn a_standby_that_is_not_heard_is_replaced_only_by_one_that_is() {
         complete: true,
         ..peer(3)
     };
-    let plan = planned(&unheard(1_600, 30.0, ready));
+    let plan = planned(&unheard(1_600, 30.0, &ready));
     let (next, _) = plan.view_to_record().expect("a view");
     assert_eq!(next.synchronous, [id(3)].into(), "{plan}");
 }
 
 #[test]
 fn a_report_of_a_silence_that_goes_on_is_news() {
-    let report = |silent_ms| unheard(silent_ms, 1.0, peer(3)).said(1).clone();
+    let report = |silent_ms| unheard(silent_ms, 1.0, &peer(3)).said(1).clone();
     assert!(!report(400).is_news(&report(300)));
     assert!(report(600).is_news(&report(550)));
 }

@@ -88,10 +88,10 @@ impl Sim {
                 let comes_from_before = disk_view.is_some_and(|view| {
                     view.primary == recorded.primary && view.epoch.next() == recorded.epoch
                 });
-                let named = id.as_ref() == Some(&recorded.primary) && recorded.can_acknowledge();
+                let to_lead = id.as_ref() == Some(&recorded.primary) && recorded.can_acknowledge();
                 let process = self.running(&name);
                 let leads = process.adopted_by_this_run && comes_from_before;
-                process.adopted_by_this_run = leads || !named;
+                process.adopted_by_this_run = leads || !to_lead;
                 process.stepped_down = false;
                 process.awaited.clear();
                 process.completed.clear();
