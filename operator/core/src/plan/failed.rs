@@ -179,18 +179,18 @@ fn ordered(observation: &Observation, view: &View, could: &[NodeId]) -> Option<N
         .cloned()
 }
 
-/// Right after its start an operator knows only what is recorded. If that was restored from a backup, the
-/// nodes live by something later, and a failover in what is recorded would go astray until they say so
-/// (V10): so nodes are given a moment to speak, unless one has confirmed the view already.
-fn unconfirmed(
-    observation: &Observation,
+/// The nodes that may still tell of a later view than the recorded one, while no node has confirmed it. A
+/// confirmation must come from what a node knew before: until then the view is told to nobody, or a node
+/// that lags behind would confirm what it was just told.
+pub(super) fn unheard<'a>(
+    observation: &'a Observation,
     memory: &Memory,
-    view: &View,
+    view: &'a View,
     now: Micros,
-) -> Option<Situation> {
+) -> Vec<&'a str> {
     let limit = Micros::from_millis(limits::CONFIRM_MAX_MS);
     if memory.confirmed == Some(view.epoch) || memory.in_epoch.held(now) >= limit {
-        return None;
+        return Vec::new();
     }
     let complete = view.complete.iter().map(|node| &node.name);
     let mut unheard: Vec<&str> = complete
@@ -200,6 +200,19 @@ fn unconfirmed(
         .collect();
     unheard.sort_unstable();
     unheard.dedup();
+    unheard
+}
+
+/// Right after its start an operator knows only what is recorded. If that was restored from a backup, the
+/// nodes live by something later, and a failover in what is recorded would go astray until they say so
+/// (V10): so nodes are given a moment to speak, unless one has confirmed the view already.
+fn unconfirmed(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    now: Micros,
+) -> Option<Situation> {
+    let unheard = unheard(observation, memory, view, now);
     if unheard.is_empty() {
         return None;
     }
@@ -209,7 +222,7 @@ fn unconfirmed(
         unheard.join(", ")
     );
     Some(Situation {
-        wait_until: Some(limit),
+        wait_until: Some(Micros::from_millis(limits::CONFIRM_MAX_MS)),
         ..Situation::of(Phase::Confirming, why)
     })
 }

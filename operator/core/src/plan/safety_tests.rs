@@ -5,6 +5,7 @@ use standby_core::{Epoch, Micros, View};
 
 use super::fixtures::{claim, cluster_id, healthy_view, id, observed, up};
 use super::{Action, Phase, Plan, plan};
+use crate::limits;
 use crate::memory::Memory;
 use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded};
 use crate::status::{Moment, status};
@@ -321,4 +322,25 @@ fn v3_a_doubt_about_an_earlier_view_does_not_fail_the_primary_of_the_next() {
     let plan = planned(&not_led_before(1));
     assert_eq!(plan.phase, Phase::Adopting, "{plan}");
     assert_eq!(plan.view_to_record(), None);
+}
+
+#[test]
+fn a_view_that_nobody_has_confirmed_is_told_to_nobody_so_that_nobody_confirms_what_it_was_told() {
+    // The store was put back: nodes live by something later, and one lags behind what is recorded.
+    let mut observation = observed(Some(healthy_view()));
+    observation.said(2).view = Some(View::first(cluster_id(), id(1)));
+    observation.facts(1).report = None;
+    observation.facts(3).report = None;
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    let pushes = |plan: &Plan| does(plan, |a| matches!(a, Action::Push { .. }));
+    assert!(!pushes(&plan(&observation, &mut memory, NOW)));
+    // Everybody has had time to speak.
+    let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_MAX_MS));
+    assert!(pushes(&plan(&observation, &mut memory, limit)));
+    // Or one says that it lives by exactly this view.
+    observation.said(2).view = Some(healthy_view());
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    assert!(pushes(&plan(&observation, &mut memory, NOW)));
 }

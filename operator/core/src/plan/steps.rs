@@ -6,7 +6,7 @@ use standby_api::DataLoss;
 use standby_core::{Epoch, Micros, NodeId, View};
 
 use super::consent::{self, AcceptedLoss};
-use super::{Action, Basis, Phase, Plan, Situation, establish, hibernation};
+use super::{Action, Basis, Phase, Plan, Situation, establish, failed, hibernation};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
@@ -164,16 +164,29 @@ fn step_with_view(
         }
         _ => "every node must know the recorded view",
     };
-    push(
-        plan,
-        awaited,
-        memory.previous_stopped(observation, view),
-        why,
-    );
+    tell(observation, memory, view, now, (awaited, why), plan);
     announce(observation, memory, situation, view, now, plan);
     if situation.phase == Phase::Adopting {
         let limit = Micros::from_millis(limits::ADOPT_MAX_MS);
         plan.look_when(memory.adopting.held(now), limit);
+    }
+}
+
+/// Tells every node the recorded view, unless nodes may still tell of a later one.
+fn tell(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    now: Micros,
+    (awaited, why): (BTreeSet<NodeId>, &str),
+    plan: &mut Plan,
+) {
+    if failed::unheard(observation, memory, view, now).is_empty() {
+        let previous_stopped = memory.previous_stopped(observation, view);
+        push(plan, awaited, previous_stopped, why);
+    } else {
+        let limit = Micros::from_millis(limits::CONFIRM_MAX_MS);
+        plan.look_when(memory.in_epoch.held(now), limit);
     }
 }
 
