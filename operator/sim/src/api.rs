@@ -6,17 +6,21 @@ mod calls;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use standby_api::{StandbyCluster, StandbyViewSpec};
+use standby_api::{DataLoss, StandbyCluster, StandbyViewSpec};
 use standby_core::{Epoch, View};
 use standby_operator_core::observe::Container;
 
 use crate::kube::LocalPod;
 use crate::operator::CacheUpdate;
 use crate::profile::Profile;
-use crate::time::{MS, Time};
+use crate::time::{MS, SECOND, Time};
 use crate::world::{Event, World};
 
-pub use calls::{Ask, Call, Purpose, Response};
+use calls::Pending;
+pub use calls::{Ask, Call, Purpose, Recording, Response};
+
+/// News that a watch brings a second time, later, in a thousand.
+const WATCH_EVENTS_TWICE: u64 = 20;
 
 /// A pod object.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +104,10 @@ pub struct Objects {
     pub slice: Option<(Target, u64)>,
 }
 
+/// Every loss that was ever consented to. It stands beside the view and in the status of the cluster's
+/// resource: what is lost of the one is in the other.
+pub type Losses = Vec<DataLoss>;
+
 /// The server.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "independent faults")]
@@ -112,15 +120,21 @@ pub struct Api {
     pub slow: Time,
     /// Watches bring nothing.
     pub watches_stuck: bool,
+    /// What a cache in front of the store still shows to whoever lists while watches bring nothing.
+    stale: Option<[CacheUpdate; 5]>,
+    /// When it ended last: no answer to an earlier call arrives any more.
+    ended: Time,
     /// What it stores.
     pub objects: Objects,
     /// Every view that was ever recorded, and when.
     pub views: BTreeMap<Epoch, (View, Time)>,
+    /// Every loss that was ever consented to.
+    pub losses: Losses,
     /// The cluster was let go of.
     pub released: bool,
     /// An earlier state of the store.
     pub backup: Option<Objects>,
-    calls: BTreeMap<u64, (usize, u64, Purpose)>,
+    calls: BTreeMap<u64, Pending>,
     next_call: u64,
     next_uid: u64,
     news: u64,
@@ -148,6 +162,7 @@ fn resource(profile: &Profile) -> StandbyCluster {
             "durability": durability,
             "failover": {"mode": mode},
             "storage": {"size": "1Gi"},
+            "hibernated": profile.sleeps_first,
         },
     });
     serde_json::from_value(object).expect("the resource of the simulation is one")
@@ -167,6 +182,8 @@ impl Api {
             hung: false,
             slow: 0,
             watches_stuck: false,
+            stale: None,
+            ended: 0,
             objects: Objects {
                 version: 1,
                 cluster: Rc::new(resource(profile)),
@@ -178,6 +195,7 @@ impl Api {
                 slice: None,
             },
             views: BTreeMap::new(),
+            losses: Losses::new(),
             released: false,
             backup: None,
             calls: BTreeMap::new(),
@@ -197,7 +215,7 @@ impl Api {
     /// Who made a call that has not been answered.
     #[must_use]
     pub fn caller(&self, id: u64) -> Option<usize> {
-        self.calls.get(&id).map(|(which, ..)| *which)
+        self.calls.get(&id).map(|call| call.which)
     }
 
     /// The recorded view.
@@ -369,6 +387,35 @@ impl Api {
 }
 
 impl World {
+    /// Watches bring nothing any more, and whoever lists sees what they showed last.
+    pub fn watches_stick(&mut self) {
+        self.api.watches_stuck = true;
+        if self.api.stale.is_none() {
+            self.api.stale = Some(self.api.everything());
+        }
+    }
+
+    /// Watches and lists are current again.
+    pub fn watches_flow(&mut self) {
+        self.api.watches_stuck = false;
+        if self.api.stale.take().is_none() {
+            return;
+        }
+        // Whoever listed meanwhile is told what it missed.
+        for which in 0..self.operators.len() {
+            let run = self.operators[which].run;
+            for update in self.api.everything() {
+                let lag = self.rng.between(MS, self.profile.watch_lag);
+                self.schedule(lag, Event::Cache(which, run, Box::new(update)));
+            }
+        }
+    }
+
+    /// The server ends: calls that are under way are carried out or not, and their answers are lost.
+    pub fn api_restarts(&mut self) {
+        self.api.ended = self.now;
+    }
+
     /// A volume is gone for good.
     pub fn destroy_volume(&mut self, at: usize) {
         let volume = &mut self.volumes[at];
@@ -398,6 +445,11 @@ impl World {
                 let run = self.operators[which].run;
                 let lag = self.rng.between(MS, self.profile.watch_lag);
                 self.schedule(lag, Event::Cache(which, run, Box::new(update.clone())));
+                if self.faults.active && self.rng.permille(WATCH_EVENTS_TWICE) {
+                    self.report.fault("watch event twice");
+                    let again = lag + self.rng.below(5 * SECOND);
+                    self.schedule(again, Event::Cache(which, run, Box::new(update.clone())));
+                }
             }
         }
     }
@@ -429,6 +481,12 @@ impl Api {
         }
         self.told = Some(self.objects.clone());
         updates
+    }
+
+    /// Everything as whoever lists is shown it.
+    #[must_use]
+    pub fn listed(&self) -> [CacheUpdate; 5] {
+        self.stale.clone().unwrap_or_else(|| self.everything())
     }
 
     /// Everything, for a cache that begins.

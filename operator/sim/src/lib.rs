@@ -15,6 +15,7 @@
     reason = "a simulation tells of a broken rule by a panic, wherever it is found"
 )]
 
+mod acts;
 pub mod api;
 pub mod clients;
 pub mod disk;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use standby_api::names;
+use standby_api::{StandbyClusterSpec, names};
 use standby_operator_core::plan::Phase;
 
 use crate::time::SECOND;
@@ -22,6 +22,14 @@ impl World {
         self.api.objects.cluster.spec.storage.deletion_policy == standby_api::Deletion::Retain
     }
 
+    /// How the cluster stands, as the leading operator sees it.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        let operator = &self.operators[self.leading_operator()?];
+        let seen = operator.actor.as_ref()?.phase.as_ref();
+        seen.map(|(phase, ..)| *phase)
+    }
+
     /// People look at the cluster now and then.
     pub(crate) fn people_act(&mut self) {
         let after = self.rng.between(SECOND, 8 * SECOND);
@@ -29,23 +37,16 @@ impl World {
         if !self.api.up {
             return;
         }
-        let phase = self
-            .operators
-            .iter()
-            .filter(|operator| operator.leading)
-            .find_map(|operator| {
-                operator
-                    .actor
-                    .as_ref()?
-                    .phase
-                    .as_ref()
-                    .map(|(phase, ..)| *phase)
-            });
+        let phase = self.phase();
         if phase == Some(Phase::AwaitingPerson) && self.rng.permille(500) {
             return self.order_promotion();
         }
+        if self.api.objects.cluster.spec.hibernated && self.rng.permille(250) {
+            return self.sleeps(false);
+        }
         // Somebody cannot be asked and never will be: only people can say so (V10).
-        if phase == Some(Phase::RecoveryBlocked) && !self.faults.active && self.rng.permille(200) {
+        let unasked = phase == Some(Phase::RecoveryBlocked) && !self.faults.active;
+        if unasked && !self.acting && self.rng.permille(200) {
             return self.consent_to_recovery();
         }
         let people = self.profile.people;
@@ -57,9 +58,14 @@ impl World {
     /// Somebody orders something.
     fn change_minds(&mut self) {
         let epoch = self.api.newest().map_or(0, |view| view.epoch.0);
-        match self.rng.below(12) {
+        match self.rng.below(14) {
+            12.. => self.sleeps(true),
             0..3 => {
-                let node = self.some_pod().filter(|_| self.rng.permille(600));
+                let node = match self.rng.below(10) {
+                    0..4 => self.some_replica(),
+                    4..7 => self.some_pod(),
+                    _ => None,
+                };
                 let node = node.unwrap_or_else(|| "any".into());
                 self.report.fault("order: switchover");
                 self.annotate(names::ANNOTATION_SWITCHOVER, &format!("{node}@{epoch}"));
@@ -90,6 +96,34 @@ impl World {
         }
     }
 
+    /// People put the cluster to sleep, or wake it.
+    pub(crate) fn sleeps(&mut self, sleeps: bool) {
+        if self.api.objects.cluster.spec.hibernated == sleeps {
+            return;
+        }
+        if sleeps {
+            self.report.fault("order: hibernate");
+        }
+        self.note(|| format!("people: hibernated {sleeps}"));
+        self.change_spec(|spec| spec.hibernated = sleeps);
+    }
+
+    fn change_spec(&mut self, change: impl FnOnce(&mut StandbyClusterSpec)) {
+        let cluster = Rc::make_mut(&mut self.api.objects.cluster);
+        change(&mut cluster.spec);
+        let generation = cluster.metadata.generation.unwrap_or(1);
+        cluster.metadata.generation = Some(generation + 1);
+        self.objects_changed();
+    }
+
+    /// A node that is not complete: making it primary takes a step more.
+    fn some_replica(&self) -> Option<String> {
+        let view = self.api.newest()?;
+        let names = self.running().map(|(_, process)| &process.node);
+        let mut replicas = names.filter(|node| !view.complete.contains(node));
+        replicas.next().map(|node| node.name.clone())
+    }
+
     fn some_pod(&mut self) -> Option<String> {
         let pods: Vec<String> = self.api.objects.pods.keys().cloned().collect();
         (!pods.is_empty()).then(|| pods[self.rng.index(pods.len())].clone())
@@ -116,20 +150,18 @@ impl World {
             "order: scale down"
         });
         self.note(|| format!("people: instances {is} to {to}"));
-        let cluster = Rc::make_mut(&mut self.api.objects.cluster);
-        cluster.spec.instances = i32::try_from(to).expect("small");
-        let generation = cluster.metadata.generation.unwrap_or(1);
-        cluster.metadata.generation = Some(generation + 1);
-        self.objects_changed();
+        let to = i32::try_from(to).expect("small");
+        self.change_spec(|spec| spec.instances = to);
     }
 
     /// People take back what keeps the cluster from being whole.
     pub fn people_relent(&mut self) {
         self.withdraw(names::ANNOTATION_FENCE);
         self.withdraw(names::ANNOTATION_PAUSED);
+        self.sleeps(false);
     }
 
-    fn withdraw(&mut self, name: &str) {
+    pub(crate) fn withdraw(&mut self, name: &str) {
         let there = self.api.objects.cluster.metadata.annotations.as_ref();
         if !there.is_some_and(|all| all.contains_key(name)) {
             return;

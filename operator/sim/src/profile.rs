@@ -47,6 +47,10 @@ pub struct Profile {
     pub stormy: Time,
     /// How often people order something, in a thousand draws of faults.
     pub people: u64,
+    /// The resource is made with `hibernated: true`.
+    pub sleeps_first: bool,
+    /// Something goes wrong while the first view is recorded.
+    pub disturbed_beginning: bool,
 }
 
 impl Profile {
@@ -101,6 +105,8 @@ impl Profile {
             fault_every: rng.between(SECOND, 20 * SECOND),
             stormy: rng.between(30 * SECOND, 150 * SECOND),
             people: rng.below(120),
+            sleeps_first: rng.permille(40),
+            disturbed_beginning: rng.permille(150),
         }
     }
 }

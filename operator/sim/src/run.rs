@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use standby_core::replica::Mutant;
 
+use crate::acts::Act;
 use crate::invariants::healed;
 use crate::report::Report;
 use crate::time::{SECOND, Time};
@@ -39,13 +40,20 @@ pub fn run(seed: u64, how: Run) -> Report {
     world.verbose = how.verbose;
     world.schedule(SECOND, Event::People);
     world.run_until(BEGINNING);
-    for _ in 0..STORMS {
+    world.sleeps(false);
+    let act = Act::draw(&mut world);
+    let scene = world.rng.below(STORMS);
+    for storm in 0..STORMS {
         world.storm_begins();
         let end = world.now + world.profile.stormy;
         world.run_until(end);
         world.storm_ends();
         world.people_relent();
         heal(&mut world);
+        if let Some(act) = act.filter(|_| storm == scene) {
+            act.play(&mut world);
+            heal(&mut world);
+        }
     }
     world.clients.stopped = true;
     world.run_until(world.now + CATCH_UP);

@@ -11,6 +11,56 @@ const HOURS: u64 = 200;
 /// A seed simulates less than this, in minutes.
 const MINUTES_PER_SEED_MAX: u64 = 40;
 
+/// The faults that a run of [`HOURS`] meets: all of them.
+const FAULTS: [&str; 46] = [
+    "API server hangs",
+    "API server refuses",
+    "API server restarts",
+    "API server restored",
+    "API server slow",
+    "all crash",
+    "all pods deleted",
+    "bit flip",
+    "call arrives twice",
+    "clients cut off",
+    "clocks beyond the bound",
+    "clocks within the bound",
+    "crash",
+    "crash in a write",
+    "disk full",
+    "failed sync",
+    "host dies",
+    "hung disk",
+    "isolated",
+    "link cut",
+    "long operator pause",
+    "long pause",
+    "lossy link",
+    "misdirected write",
+    "nobody directs",
+    "one in a transition",
+    "one-way partition",
+    "operator crash",
+    "operator cut from the primary",
+    "operator pause",
+    "order: accept data loss",
+    "order: accept recovery",
+    "order: hibernate",
+    "pause",
+    "pod deleted",
+    "pod removed by force",
+    "slow disk",
+    "slow link",
+    "three in a transition",
+    "torn write",
+    "two in a transition",
+    "view object lost",
+    "volume lost",
+    "volume of the primary rolled back",
+    "watch event overtaken",
+    "watch event twice",
+];
+
 fn number_from(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().expect("a whole number"))
@@ -76,6 +126,25 @@ fn no_seed_breaks_a_rule_and_every_cluster_heals() {
     );
     assert!(report.volumes_lost > hours / 4, "too few volumes lost");
     assert!(report.snapshots > hours / 4, "too few snapshots");
+    if hours >= HOURS {
+        everything_was_reached(&report);
+    }
+}
+
+/// Every row of the state table was passed, and every kind of fault was met.
+fn everything_was_reached(report: &Report) {
+    let table = report.coverage.table();
+    let unreached: Vec<&str> = table
+        .iter()
+        .filter(|(_, count)| *count == 0)
+        .map(|(row, _)| row.as_str())
+        .collect();
+    assert!(unreached.is_empty(), "never reached: {unreached:?}");
+    let unmet: Vec<&str> = FAULTS
+        .into_iter()
+        .filter(|kind| !report.faults.contains_key(*kind))
+        .collect();
+    assert!(unmet.is_empty(), "never met: {unmet:?}");
 }
 
 /// Seeds that once broke a rule. The cause of each was mended; the run has changed since, but the

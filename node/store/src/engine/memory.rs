@@ -9,17 +9,34 @@ use parking_lot::RwLock;
 
 use super::{Batch, Engine, EngineError, EngineSnapshot, PairIter, is_empty_range};
 
-type Map = BTreeMap<Bytes, Bytes>;
+/// What an engine holds. Shared, and copied only when it is written to while somebody else holds it.
+pub type Content = BTreeMap<Bytes, Bytes>;
 
 /// An engine in memory, for tests and simulation.
 #[derive(Debug, Default)]
 pub struct MemoryEngine {
-    map: RwLock<Arc<Map>>,
+    map: RwLock<Arc<Content>>,
 }
 
-struct MemorySnapshot(Arc<Map>);
+impl MemoryEngine {
+    /// An engine with this content.
+    #[must_use]
+    pub fn with_content(content: Arc<Content>) -> Self {
+        Self {
+            map: RwLock::new(content),
+        }
+    }
 
-fn range_of(map: &Map, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<(Bytes, Bytes)> {
+    /// What it holds now.
+    #[must_use]
+    pub fn content(&self) -> Arc<Content> {
+        Arc::clone(&self.map.read())
+    }
+}
+
+struct MemorySnapshot(Arc<Content>);
+
+fn range_of(map: &Content, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Vec<(Bytes, Bytes)> {
     if is_empty_range(from, to) {
         return Vec::new();
     }
@@ -60,7 +77,7 @@ impl Engine for MemoryEngine {
     }
 
     fn snapshot(&self) -> Box<dyn EngineSnapshot> {
-        Box::new(MemorySnapshot(Arc::clone(&self.map.read())))
+        Box::new(MemorySnapshot(self.content()))
     }
 
     fn clear(&self) -> Result<(), EngineError> {

@@ -8,7 +8,7 @@ mod fjall;
 mod memory;
 
 pub use self::fjall::{FjallEngine, FjallOptions};
-pub use memory::MemoryEngine;
+pub use memory::{Content, MemoryEngine};
 
 use std::ops::Bound;
 

@@ -1,21 +1,32 @@
 //! What is asked of the API server and what it answers: compare-and-swap, the rules of views, calls and
 //! answers that get lost, writes that arrive after their caller gave up.
 
-use standby_api::{StandbyViewSpec, view::check_change};
+use standby_api::{ConsentKind, StandbyViewSpec, view::check_change};
 use standby_core::View;
 
-use super::{Claim, Pod, Target, ViewObject};
+use super::{Claim, Losses, Pod, Target, ViewObject};
 use crate::invariants;
-use crate::time::{MS, Time};
+use crate::time::{MS, SECOND, Time};
 use crate::world::{Event, World};
+
+/// A view to record.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The view.
+    pub spec: StandbyViewSpec,
+    /// Every loss that stands beside it.
+    pub losses: Losses,
+    /// It ends a planned move of the primary's role.
+    pub planned_move: bool,
+}
 
 /// Something asked of the API server.
 #[derive(Clone, Debug)]
 pub enum Ask {
     /// Read the view live.
     ReadView,
-    /// Record a view over the version that was read; none: it is created.
-    WriteView(Option<u64>, Box<StandbyViewSpec>),
+    /// Record a view over the version that was read (none: it is created), with what stands beside it.
+    WriteView(Option<u64>, Box<Recording>),
     /// Read the lease.
     ReadLease,
     /// Write the lease over the version that was read.
@@ -63,6 +74,24 @@ pub enum Purpose {
     Work,
 }
 
+/// A call whose answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    /// The operator.
+    pub which: usize,
+    /// Its run.
+    pub run: u64,
+    /// What for.
+    pub purpose: Purpose,
+    /// Since when.
+    pub sent: Time,
+}
+
+/// Calls that arrive twice, in a thousand: the first answer is lost, and somebody on the way asks again.
+const CALLS_TWICE: u64 = 3;
+/// The number of a call whose answer is lost.
+const NOBODY_WAITS: u64 = 0;
+
 /// A call on its way.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -103,7 +132,13 @@ impl World {
         self.api.next_call += 1;
         let id = self.api.next_call;
         let (run, host) = (self.operators[which].run, self.operators[which].host);
-        self.api.calls.insert(id, (which, run, purpose));
+        let pending = Pending {
+            which,
+            run,
+            purpose,
+            sent: self.now,
+        };
+        self.api.calls.insert(id, pending);
         self.schedule(limit, Event::ApiTimeout(id));
         let site = self.api_site();
         if self.net.cuts(host, site) || self.net.loses(host, site, &mut self.rng) {
@@ -111,13 +146,21 @@ impl World {
         }
         let slow = self.api.slow;
         let late = if slow > 0 { self.rng.below(slow) } else { 0 };
-        let after = self.net.latency(host, site, &mut self.rng) + late;
+        let mut after = self.net.latency(host, site, &mut self.rng) + late;
         let call = Call {
             which,
             run,
             purpose,
             ask,
         };
+        if self.faults.active && self.rng.permille(CALLS_TWICE) {
+            self.report.fault("call arrives twice");
+            self.schedule(
+                after,
+                Event::ApiArrives(NOBODY_WAITS, Box::new(call.clone())),
+            );
+            after += self.rng.below(SECOND);
+        }
         self.schedule(after, Event::ApiArrives(id, Box::new(call)));
     }
 
@@ -141,8 +184,21 @@ impl World {
 
     /// An answer, or the end of patience, reaches the caller.
     pub(crate) fn api_answers(&mut self, id: u64, response: Response) {
-        let Some((which, run, purpose)) = self.api.calls.remove(&id) else {
+        let Some(call) = self.api.calls.remove(&id) else {
             return;
+        };
+        let Pending {
+            which,
+            run,
+            purpose,
+            sent,
+        } = call;
+        // The connection broke when the server ended: what became of the call is not known.
+        let broken = sent <= self.api.ended && self.api.ended > 0;
+        let response = if broken {
+            Response::Unavailable
+        } else {
+            response
         };
         if self.operators[which].up && self.operators[which].run == run {
             self.answered_operator(which, purpose, response);
@@ -156,7 +212,7 @@ impl World {
                 return Response::View(self.api.recorded().zip(object));
             }
             Ask::ReadLease => return Response::Lease(self.api.objects.lease.clone()),
-            Ask::WriteView(over, spec) => self.write_view(which, over, &spec),
+            Ask::WriteView(over, recording) => self.write_view(which, over, *recording),
             Ask::WriteLease(over, holder) => {
                 if self.api.objects.lease.as_ref().map(|(_, version)| *version) != over {
                     return Response::Conflict;
@@ -243,29 +299,38 @@ impl World {
         &mut self,
         which: usize,
         over: Option<u64>,
-        spec: &StandbyViewSpec,
+        recording: Recording,
     ) -> Response {
+        let Recording {
+            spec,
+            losses,
+            planned_move,
+        } = recording;
         let known = self.api.objects.view.as_ref();
         if known.map(|object| object.version) != over {
             return Response::Conflict;
         }
-        if let Err(error) = check_change(known.map(|object| &object.spec), spec) {
+        if let Err(error) = check_change(known.map(|object| &object.spec), &spec) {
             return Response::Invalid(error.to_string());
         }
-        let view = View::try_from(spec).expect("check_change read it");
+        let view = View::try_from(&spec).expect("check_change read it");
         let consent = spec.consent.as_ref().map(|consent| consent.kind);
         invariants::views_are_safe::check(self, which, &view, consent);
         self.note(|| format!("operator {which} records {view}"));
         self.report.views += 1;
         let before = self.api.recorded();
+        if consent == Some(ConsentKind::Recovery) {
+            invariants::recovery_goes_above_all::check(self, &view);
+        }
+        if let Some(before) = before.as_ref().filter(|_| planned_move) {
+            invariants::planned_move_stops_first::check(self, before, &view);
+        }
         if before.is_none_or(|before| before.primary != view.primary) {
             self.report.promotions += 1;
         }
+        self.api.losses = losses;
         let version = self.api.bump();
-        self.api.objects.view = Some(ViewObject {
-            spec: spec.clone(),
-            version,
-        });
+        self.api.objects.view = Some(ViewObject { spec, version });
         let now = self.now;
         self.api.views.insert(view.epoch, (view, now));
         invariants::complete_has_everything::check(self);

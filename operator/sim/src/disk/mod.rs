@@ -3,14 +3,12 @@
 //! Jobs complete in the order they were given, in groups, as the log's thread syncs them. A crash keeps
 //! a prefix of the group under way, also a part of an append (a torn write).
 
-mod engine;
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use standby_core::{Entry, Epoch, Index, LogOutline, NodeId, Position, View};
 
-pub use engine::{Map, SimEngine};
+use standby_store::engine::Content;
 
 use crate::rng::Rng;
 
@@ -102,7 +100,7 @@ pub struct Durable {
     /// The log.
     pub log: Log,
     /// The engine's content as of the last checkpoint.
-    pub engine: Arc<Map>,
+    pub engine: Arc<Content>,
     /// How far that state is applied.
     pub applied: Position,
 }
@@ -121,14 +119,14 @@ pub enum DiskJob {
         /// What the snapshot stands for.
         position: Position,
         /// The state.
-        engine: Arc<Map>,
+        engine: Arc<Content>,
     },
     /// The state as of `position` is durable; log below `release` is given up.
     Checkpoint {
         /// How far it is applied.
         position: Position,
         /// The state.
-        engine: Arc<Map>,
+        engine: Arc<Content>,
         /// How much of the log may go.
         release: Option<Index>,
     },
@@ -193,6 +191,8 @@ pub struct Volume {
     pub full: bool,
     /// The next sync fails.
     pub fails: bool,
+    /// The process ends in the middle of the next write, and the host with it.
+    pub tears: bool,
     /// It was rolled back or damaged, and nobody has noticed yet.
     pub spoiled: bool,
     /// What recovery will find damaged.
@@ -217,6 +217,7 @@ impl Volume {
             health: Health::Good,
             full: false,
             fails: false,
+            tears: false,
             spoiled: false,
             damage: None,
             gone: false,
@@ -225,8 +226,9 @@ impl Volume {
         }
     }
 
-    /// Loses what was under way, but for a random prefix.
-    pub fn crash(&mut self, rng: &mut Rng) {
+    /// Loses what was under way, but for a random prefix. Whether a write was
+    /// torn: recovery finds its end by the checksums, and cuts the rest.
+    pub fn crash(&mut self, rng: &mut Rng) -> bool {
         self.waiting.clear();
         let jobs = std::mem::take(&mut self.under_way);
         let keep = rng.index(jobs.len() + 1);
@@ -236,11 +238,15 @@ impl Volume {
                 continue;
             }
             if let DiskJob::Append(mut entries) = job {
-                entries.truncate(rng.index(entries.len() + 1));
+                let whole = entries.len();
+                entries.truncate(rng.index(whole + 1));
+                let torn = entries.len() < whole;
                 self.durable.perform(DiskJob::Append(entries));
+                return torn;
             }
-            return;
+            return false;
         }
+        false
     }
 
     /// Whether what it holds can be relied on.

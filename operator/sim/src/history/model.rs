@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use standby_core::{Entry, EntryKind};
+use standby_core::{Entry, EntryKind, Epoch, NewHistory};
 use standby_etcd::command::{self, Command};
 use standby_etcd::pb::etcdserverpb::{RangeResponse, TxnRequest, compare, request_op};
 
@@ -45,6 +45,8 @@ pub struct Model {
     events: Vec<(i64, Bytes, bool)>,
     /// The highest revision that was compacted.
     pub compacted: i64,
+    /// The epoch by whose opening the last history began.
+    history: Epoch,
     /// What clocks may gain, in parts per million.
     pub drift_ppm: u64,
     /// Leases that ran out.
@@ -59,6 +61,7 @@ impl Default for Model {
             leases: BTreeMap::new(),
             events: Vec::new(),
             compacted: 0,
+            history: Epoch(0),
             drift_ppm: 0,
             expired: 0,
         }
@@ -76,6 +79,7 @@ impl Model {
     /// What must not have happened.
     pub fn apply(&mut self, entry: &Entry, now: Time) -> Result<Change, String> {
         if entry.kind == EntryKind::Open {
+            self.open(entry)?;
             return Ok(Change::default());
         }
         let command = command::decode(entry.payload.clone()).map_err(|error| error.to_string())?;
@@ -141,6 +145,20 @@ impl Model {
             }
             Command::Sweep(_) => Change::default(),
         })
+    }
+
+    /// An epoch opens. After acknowledged writes were given up the revision goes on above every one of that
+    /// history, and nothing of it is told again.
+    fn open(&mut self, entry: &Entry) -> Result<(), String> {
+        if let Some(history) = NewHistory::decode(&entry.payload)
+            && history.epoch > self.history
+        {
+            let beyond = i64::try_from(history.beyond).map_err(|error| error.to_string())?;
+            self.revision += beyond + 1;
+            self.compacted = self.revision;
+            self.history = history.epoch;
+        }
+        Ok(())
     }
 
     fn txn(&mut self, txn: &TxnRequest) -> Change {

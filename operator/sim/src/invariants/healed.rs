@@ -41,6 +41,10 @@ pub fn missing(world: &World) -> Option<String> {
             volume.node
         ));
     }
+    let pods = world.api.objects.pods.iter();
+    if let Some((name, _)) = pods.clone().find(|(_, pod)| pod.deleting.is_some()) {
+        return Some(format!("pod {name} is being deleted"));
+    }
     let running = world.running().count();
     if running < world.wanted() {
         return Some(format!(

@@ -5,7 +5,7 @@ use standby_core::View;
 
 use crate::world::World;
 
-/// Checked before a recovered view is recorded.
+/// Checked when an operator is about to record `next`, a recovered view.
 pub fn check(world: &World, next: &View) {
     for volume in &world.volumes {
         if volume.gone {

@@ -232,7 +232,7 @@ impl World {
             self.operator_later(which, SECOND, OperatorEvent::List);
             return;
         }
-        for update in self.api.everything() {
+        for update in self.api.listed() {
             self.operators[which].cache.take(update);
         }
         self.operators[which].listed = true;
@@ -254,6 +254,8 @@ impl World {
         }
         if self.operators[which].cache.take(update) {
             self.wake(which);
+        } else {
+            self.report.fault("watch event overtaken");
         }
     }
 

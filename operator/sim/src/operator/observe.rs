@@ -173,7 +173,7 @@ impl World {
         Some(Observation {
             cluster: facts,
             wall: self.wall(),
-            losses: Vec::new(),
+            losses: self.api.losses.clone(),
             recorded: actor.recorded.clone(),
             nodes,
         })

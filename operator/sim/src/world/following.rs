@@ -103,6 +103,9 @@ impl World {
             let known = process.peers.iter().find(|(name, _)| *name == target.name);
             known.map(|(_, ip)| *ip)
         });
+        if wanted.is_some() && known.is_none() {
+            return self.plan_dial(proc, REDIAL_LONGEST);
+        }
         let (Some(wanted), Some(ip), None) = (wanted, known, process.outgoing) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! The world: what happens, in order, and who it happens to.
 
 mod control;
+mod event;
 mod following;
 mod process;
 mod serve;
@@ -8,22 +9,19 @@ mod shell;
 mod storage;
 mod streams;
 
+pub use event::{Event, NodeEvent, Order, Packet, Push};
 pub use process::{Place, Process, Stream};
 
-use std::rc::Rc;
-
 use standby_core::replica::Mutant;
-use standby_core::{Epoch, Message, NodeId, Position, View};
-use standby_operator_core::observe::NodeReport;
 
-use crate::api::{Api, Call, Response};
-use crate::clients::{Clients, Request};
+use crate::api::{Api, Response};
+use crate::clients::Clients;
 use crate::disk::Volume;
-use crate::faults::{Fault, Faults};
+use crate::faults::Faults;
 use crate::history::History;
 use crate::kube::Hosts;
-use crate::net::{ConnId, End, Network};
-use crate::operator::{CacheUpdate, Operator, OperatorEvent};
+use crate::net::{End, Network};
+use crate::operator::Operator;
 use crate::profile::Profile;
 use crate::queue::Queue;
 use crate::report::Report;
@@ -38,169 +36,6 @@ pub struct ProcRef {
     pub slot: usize,
     /// Never used twice.
     pub run: u64,
-}
-
-/// What travels on connections.
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "boxed as a whole in every event")]
-pub enum Packet {
-    /// Between nodes.
-    Core(Message),
-    /// A snapshot of the state.
-    Snapshot {
-        /// What it stands for.
-        position: Position,
-        /// The state, in pieces.
-        chunks: Vec<bytes::Bytes>,
-    },
-    /// From the operator to a node.
-    Order(Order),
-    /// From a node to the operator; the number of the order it answers, or 0.
-    Report(u64, Box<NodeReport>),
-    /// The other side ended the connection.
-    End,
-}
-
-/// What the operator tells every node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Push {
-    /// The recorded view.
-    pub view: Option<View>,
-    /// Whom the primary shall wait for.
-    pub await_nodes: std::collections::BTreeSet<NodeId>,
-    /// The earlier primaries are proven stopped.
-    pub previous_stopped: bool,
-    /// Where everybody is.
-    pub peers: Vec<(String, u32)>,
-}
-
-/// One order.
-#[derive(Clone, Debug)]
-pub enum Order {
-    /// Say how you are.
-    Ping(u64),
-    /// The recorded view.
-    Push(u64, Rc<Push>),
-    /// Step down in this epoch.
-    StepDown(u64, Epoch),
-}
-
-/// Something that will happen.
-#[derive(Debug)]
-pub enum Event {
-    /// A packet arrives, sent from `side`.
-    Deliver {
-        /// The connection.
-        conn: ConnId,
-        /// Who sent it.
-        side: usize,
-        /// What.
-        packet: Box<Packet>,
-    },
-    /// A held packet is tried again.
-    Retransmit {
-        /// The connection.
-        conn: ConnId,
-        /// Whose packets.
-        side: usize,
-    },
-    /// An end learns that its connection is gone.
-    Closed {
-        /// The connection.
-        conn: ConnId,
-        /// Who learns it.
-        end: End,
-    },
-    /// Something at a node.
-    Node(ProcRef, NodeEvent),
-    /// A peer told a view.
-    ViewHeard(ProcRef, Box<View>),
-    /// Something at an operator's run.
-    Operator {
-        /// Which.
-        which: usize,
-        /// Its run.
-        run: u64,
-        /// What.
-        event: OperatorEvent,
-    },
-    /// An operator's process starts.
-    OperatorStarts(usize),
-    /// A call arrives at the API server.
-    ApiArrives(u64, Box<Call>),
-    /// The answer arrives.
-    ApiAnswers(u64, Box<Response>),
-    /// The caller gives up.
-    ApiTimeout(u64),
-    /// News reach an operator's cache.
-    Cache(usize, u64, Box<CacheUpdate>),
-    /// The kubelet of a host looks at its pods.
-    Kubelet(usize),
-    /// A container starts.
-    ContainerStarts {
-        /// The host.
-        host: usize,
-        /// The pod.
-        uid: String,
-        /// The container.
-        serial: u32,
-    },
-    /// A pod that is told to end has had its time.
-    PodKilled {
-        /// The host.
-        host: usize,
-        /// The pod.
-        uid: String,
-    },
-    /// A pod waits for a host.
-    Schedule,
-    /// The control plane looks at its hosts.
-    HostCheck,
-    /// The read-write Service leads elsewhere, as clients' hosts see it.
-    ServiceChanged,
-    /// A client acts.
-    Client(usize),
-    /// A request arrives at a node.
-    Asked(ProcRef, Box<Request>),
-    /// An answer arrives at a client.
-    Answered(Box<crate::clients::Answer>),
-    /// A client gives up waiting.
-    GivesUp(usize, u64),
-    /// Something goes wrong, or is put right.
-    Fault(Fault),
-    /// A watcher acts.
-    Watcher(usize),
-    /// Something arrives at a watcher, on one of its streams.
-    Watched(usize, u64, Box<standby_etcd::watch::Item>),
-    /// The next fault is drawn.
-    DrawFault,
-    /// People change their minds.
-    People,
-}
-
-/// Something at a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeEvent {
-    /// The disk finished a group of jobs.
-    DiskDone,
-    /// The core's deadline.
-    Tick(Time),
-    /// Time to dial the primary.
-    Dial,
-    /// A connection to the primary comes about, or not.
-    Dialled(usize),
-    /// The commit index has waited long enough for entries to travel with.
-    Notice(ConnId),
-    /// A report is owed.
-    Publish,
-    /// Time for a checkpoint.
-    Checkpoint,
-    /// Leases are looked through.
-    Leases,
-    /// Others are asked for a later view.
-    AskView,
-    /// A node that was told to end does so now.
-    Exit,
 }
 
 /// One simulated world.
@@ -236,11 +71,17 @@ pub struct World {
     pub faults: Faults,
     /// The rule that every node breaks on purpose.
     pub mutant: Option<Mutant>,
+    /// An act is played: people do only what stands in it.
+    pub acting: bool,
     /// Figures.
     pub report: Report,
     /// Print every event.
     pub verbose: bool,
     recent: std::collections::VecDeque<String>,
+    /// What happened to those who were stopped, in order.
+    asleep: Vec<Event>,
+    /// When somebody wakes.
+    wakes: std::collections::BTreeSet<Time>,
 }
 
 impl World {
@@ -268,13 +109,22 @@ impl World {
             history: History::default(),
             faults: Faults::new(&profile),
             mutant,
+            acting: false,
             report: Report::new(seed),
             verbose: false,
             recent: std::collections::VecDeque::new(),
+            asleep: Vec::new(),
+            wakes: std::collections::BTreeSet::new(),
             rng,
             profile,
         };
         world.history.model.drift_ppm = world.profile.most_drift_ppm();
+        let drift = if world.profile.wild_clocks {
+            "clocks beyond the bound"
+        } else {
+            "clocks within the bound"
+        };
+        world.report.fault(drift);
         world.begin();
         world
     }
@@ -408,12 +258,31 @@ impl World {
         self.now = at;
         self.report.events += 1;
         self.report
-            .mark(at ^ sequence.rotate_left(32) ^ kind_of(&event));
+            .mark(at ^ sequence.rotate_left(32) ^ event.kind());
+        // What waited for somebody who wakes now comes first.
+        if self.wakes.first().is_some_and(|wake| *wake <= at) {
+            self.wake_up();
+            self.schedule(0, event);
+            return;
+        }
         if let Some(until) = self.asleep_until(&event) {
-            self.schedule_at(until, event);
+            self.asleep.push(event);
+            if until < Time::MAX && self.wakes.insert(until) {
+                self.schedule_at(until, Event::Wakes);
+            }
             return;
         }
         self.happen(event);
+    }
+
+    /// Somebody may have woken: everything that waited for that comes now, in order, or waits on.
+    pub fn wake_up(&mut self) {
+        while self.wakes.first().is_some_and(|wake| *wake <= self.now) {
+            self.wakes.pop_first();
+        }
+        for event in std::mem::take(&mut self.asleep) {
+            self.schedule(0, event);
+        }
     }
 
     /// Until when the process is stopped that the event is for.
@@ -479,37 +348,7 @@ impl World {
             Event::Fault(fault) => self.fault(fault),
             Event::DrawFault => self.draw_fault(),
             Event::People => self.people_act(),
+            Event::Wakes => self.wake_up(),
         }
-    }
-}
-
-fn kind_of(event: &Event) -> u64 {
-    match event {
-        Event::Deliver { conn, .. } => 1 + conn * 64,
-        Event::Retransmit { conn, .. } => 2 + conn * 64,
-        Event::Closed { conn, .. } => 3 + conn * 64,
-        Event::Node(proc, _) => 4 + proc.run * 64,
-        Event::ViewHeard(proc, _) => 24 + proc.run * 64,
-        Event::Operator { run, .. } => 5 + run * 64,
-        Event::OperatorStarts(_) => 6,
-        Event::ApiArrives(id, _) => 7 + id * 64,
-        Event::ApiAnswers(id, _) => 8 + id * 64,
-        Event::ApiTimeout(id) => 9 + id * 64,
-        Event::Cache(..) => 10,
-        Event::Kubelet(_) => 11,
-        Event::ContainerStarts { serial, .. } => 12 + u64::from(*serial) * 64,
-        Event::PodKilled { .. } => 13,
-        Event::Schedule => 14,
-        Event::HostCheck => 15,
-        Event::ServiceChanged => 16,
-        Event::Client(which) => 17 + (*which as u64) * 64,
-        Event::Asked(proc, _) => 18 + proc.run * 64,
-        Event::Answered(_) => 19,
-        Event::GivesUp(_, op) => 20 + op * 64,
-        Event::Fault(_) => 21,
-        Event::DrawFault => 22,
-        Event::People => 23,
-        Event::Watcher(_) => 25,
-        Event::Watched(..) => 26,
     }
 }

@@ -10,9 +10,10 @@ use standby_etcd::lessor::Lessor;
 use standby_etcd::state::{EtcdState, ReadView};
 use standby_etcd::watch::WatchHub;
 use standby_interface::StateMachine;
+use standby_store::engine::MemoryEngine;
 
 use crate::clients::{Asker, Request};
-use crate::disk::{Log, SimEngine, Volume};
+use crate::disk::{Log, Volume};
 use crate::net::ConnId;
 use crate::time::{Clock, Time};
 use crate::watchers::Served;
@@ -66,7 +67,7 @@ pub struct Process {
     /// What is read of it.
     pub view: ReadView,
     /// Under the state machine.
-    pub engine: Arc<SimEngine>,
+    pub engine: Arc<MemoryEngine>,
     /// Leases' times.
     pub lessor: Lessor,
     /// Every watch here.
@@ -161,7 +162,7 @@ impl Process {
         if let Some(mutant) = mutant {
             replica.mutate(mutant);
         }
-        let engine = Arc::new(SimEngine::new(durable.engine.clone()));
+        let engine = Arc::new(MemoryEngine::with_content(durable.engine.clone()));
         let mut state = EtcdState::open(engine.clone()).expect("an engine in memory does not fail");
         let hub = WatchHub::new(state.view().current_revision());
         state.set_event_sink(Arc::new(hub.clone()));

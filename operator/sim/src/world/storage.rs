@@ -77,6 +77,11 @@ impl World {
             self.process_ends(proc, "a sync failed");
             return;
         }
+        if std::mem::take(&mut volume.tears) {
+            self.tell_fault("crash in a write");
+            self.process_ends(proc, "it crashed in the middle of a write");
+            return;
+        }
         let jobs = std::mem::take(&mut volume.under_way);
         let mut told = Vec::new();
         for job in jobs {
@@ -186,7 +191,9 @@ impl World {
             return;
         };
         let at = process.volume;
-        if !self.volumes[at].spoiled {
+        // What somebody consented to give up is given up by whoever holds it.
+        let given_up = !self.api.losses.is_empty();
+        if !self.volumes[at].spoiled && !given_up {
             let text = format!("{} gives up a sound volume", process.node);
             self.broken("V11", text);
         }

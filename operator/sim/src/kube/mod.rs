@@ -1,30 +1,23 @@
-//! Machines and their kubelets, the scheduler, the node controller: as much of Kubernetes as carries
-//! pods, each late in its own way.
+//! Machines and their kubelets: as much of Kubernetes as carries pods, each late in its own way. The
+//! scheduler and the control plane's look at its hosts stand in `plane`.
+
+mod ends;
+mod plane;
 
 use std::collections::BTreeMap;
 
 use standby_core::NodeId;
 
 use crate::disk::Volume;
-use crate::net::End;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::time::{Clock, MS, SECOND, Time};
 use crate::world::{Event, Place, ProcRef, Process, World};
 
-/// A host that the control plane has not heard of for so long is not ready.
-const NOT_READY_AFTER: Time = 40 * SECOND;
-/// Pods of a host that has not been ready for so long are deleted.
-const EVICT_AFTER: Time = 300 * SECOND;
-/// How often the control plane looks at its hosts.
-const HOST_CHECK_EVERY: Time = 5 * SECOND;
 /// A pod that is told to end gets so long.
 const GRACE: Time = 30 * SECOND;
 /// How long a node that leads waits to be relieved when it is told to end.
 const HAND_OVER: Time = 10 * SECOND;
-/// A container that ran for so long has no back-off.
-const BACK_OFF_FORGOTTEN: Time = 60 * SECOND;
-
 /// A pod as its kubelet knows it.
 #[derive(Clone, Debug)]
 pub struct LocalPod {
@@ -414,162 +407,6 @@ impl World {
         let name = pod.name.clone();
         self.note(|| format!("{name} starts as run {run} on host {host}"));
         self.process_begins(proc);
-    }
-
-    /// A process ends; its host lives. The kubelet notices and starts another container.
-    pub fn process_ends(&mut self, proc: ProcRef, why: &str) {
-        let Some(host) = self.proc(proc).map(|process| process.host) else {
-            return;
-        };
-        self.close_all_of(End::Node(proc));
-        self.reset_clients(proc);
-        let Some(uid) = self.take_process(proc, why) else {
-            return;
-        };
-        let back_off = self.profile.back_off;
-        let Some(pod) = self.hosts.all[host].pods.get_mut(&uid) else {
-            return;
-        };
-        if self.now - pod.started >= BACK_OFF_FORGOTTEN {
-            pod.failures = 0;
-        }
-        pod.failures += 1;
-        let pause = if pod.failures <= 1 {
-            300 * MS
-        } else {
-            (SECOND << (pod.failures - 1).min(8)).min(back_off)
-        };
-        let pause = pause + self.rng.below(700 * MS);
-        self.plan_container(host, &uid, pause);
-        let after = self.rng.between(10 * MS, 1_000 * MS);
-        self.wake_kubelet(host, after);
-    }
-
-    /// Takes a process out of the world: what its disk had under way is lost.
-    fn take_process(&mut self, proc: ProcRef, why: &str) -> Option<String> {
-        self.proc(proc)?;
-        let process = self.procs[proc.slot].take()?;
-        self.note(|| format!("{} run {} ends: {why}", process.node.name, proc.run));
-        self.volumes[process.volume].crash(&mut self.rng);
-        self.report.process_ends += 1;
-        let pod = self.hosts.all[process.host]
-            .pods
-            .get_mut(&process.pod_uid)?;
-        pod.proc = None;
-        pod.ended = Some((pod.serial, why.to_owned()));
-        Some(process.pod_uid)
-    }
-
-    /// Power fails on a host.
-    pub fn host_dies(&mut self, host: usize) {
-        if !self.hosts.all[host].up {
-            return;
-        }
-        self.note(|| format!("host {host} dies"));
-        self.hosts.all[host].up = false;
-        self.net.dark[host] = true;
-        let here: Vec<ProcRef> = self
-            .running()
-            .filter(|(_, process)| process.host == host)
-            .map(|(proc, _)| proc)
-            .collect();
-        for proc in here {
-            self.take_process(proc, "its host died");
-        }
-        for which in 0..self.operators.len() {
-            if self.operators[which].host == host {
-                self.operator_dies(which, None);
-            }
-        }
-    }
-
-    /// Power returns.
-    pub fn host_returns(&mut self, host: usize) {
-        if self.hosts.all[host].up || self.hosts.all[host].lost {
-            return;
-        }
-        self.note(|| format!("host {host} returns"));
-        let there = &mut self.hosts.all[host];
-        there.up = true;
-        there.planned = false;
-        self.net.dark[host] = false;
-        let uids: Vec<String> = there.pods.keys().cloned().collect();
-        for uid in uids {
-            let pod = self.hosts.all[host]
-                .pods
-                .get_mut(&uid)
-                .expect("just listed");
-            pod.starting = false;
-            pod.failures = 0;
-            let after = self.rng.between(500 * MS, 4 * SECOND);
-            self.plan_container(host, &uid, after);
-        }
-        self.wake_kubelet(host, SECOND);
-        for which in 0..self.operators.len() {
-            if self.operators[which].host == host && !self.operators[which].up {
-                self.schedule(2 * SECOND, Event::OperatorStarts(which));
-            }
-        }
-    }
-
-    /// The node controller: who is ready, whose pods are evicted, whose pods are collected.
-    pub(crate) fn host_check(&mut self) {
-        self.schedule(HOST_CHECK_EVERY, Event::HostCheck);
-        if !self.api.up {
-            return;
-        }
-        let mut changed = false;
-        for host in 0..self.hosts.all.len() {
-            if self.hears_api(host) {
-                self.hosts.all[host].heard = self.now;
-            }
-            let silent = self.now - self.hosts.all[host].heard;
-            let lost = self.hosts.all[host].lost;
-            changed |= self.api.host_status(host, silent < NOT_READY_AFTER, !lost);
-            if silent >= EVICT_AFTER {
-                changed |= self.api.evict(host, self.now);
-            }
-        }
-        if changed {
-            self.objects_changed();
-        }
-        self.schedule_pods();
-    }
-
-    /// The scheduler: gives pods hosts.
-    pub(crate) fn schedule_pods(&mut self) {
-        if !self.api.up {
-            return;
-        }
-        let mut placed = false;
-        for name in self.api.unscheduled() {
-            let bound = self
-                .api
-                .objects
-                .claims
-                .get(&name)
-                .and_then(|claim| claim.host);
-            let fit = |host: usize, api: &crate::api::Api| {
-                api.host_ready(host) && bound.is_none_or(|only| only == host)
-            };
-            let mut best: Option<(usize, usize)> = None;
-            for host in 0..self.hosts.all.len() {
-                if !fit(host, &self.api) {
-                    continue;
-                }
-                let here = self.api.pods_on(host);
-                if best.is_none_or(|(least, _)| here < least) {
-                    best = Some((here, host));
-                }
-            }
-            if let Some((_, host)) = best {
-                self.api.bind_pod(&name, host);
-                placed = true;
-            }
-        }
-        if placed {
-            self.objects_changed();
-        }
     }
 
     /// The place of a volume that is given up gets an empty one under a new identity.

@@ -1,23 +1,26 @@
 //! The leader's actor, as `operator/src/actor` runs it: observe, plan, carry out the hot part, hand the
 //! rest to the work beside. Where the product waits for the API server, the actor here stands in a
-//! [`Wait`] and takes nothing in until the answer comes.
+//! [`Wait`] and takes nothing in until the answer comes. Recording views and telling of them stand beside.
+
+mod record;
+mod tell;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use standby_api::{Consent, ConsentKind, StandbyCluster, StandbyViewSpec};
+use standby_api::StandbyCluster;
 use standby_core::{Epoch, Micros, View};
 use standby_operator_core::memory::Memory;
 use standby_operator_core::observe::{Observation, Recorded};
-use standby_operator_core::plan::{Action, Basis, Phase, Plan, check_record, plan};
+use standby_operator_core::plan::{Action, Phase, Plan, plan};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 
 use super::OperatorEvent;
 use super::observe::FirstSeen;
-use super::stream::{NodeStream, Orders};
+use super::stream::NodeStream;
 use crate::api::{Ask, Purpose, Response, Target};
 use crate::time::{MS, SECOND, Time};
-use crate::world::{Push, World};
+use crate::world::World;
 
 /// A call on the hot path.
 const HOT: Time = 2 * SECOND;
@@ -211,20 +214,6 @@ fn settings() -> Settings {
     }
 }
 
-/// V10: continuing a lost view names its evidence.
-fn consent(basis: &Basis, next: &View) -> Option<Consent> {
-    let Basis::Nodes { recovery, .. } = basis else {
-        return None;
-    };
-    Some(Consent {
-        kind: ConsentKind::Recovery,
-        epoch: i64::try_from(next.epoch.0).expect("an epoch grows by one a change"),
-        by: "standby-operator".into(),
-        why: "the view object was lost or restored, and every node was asked".into(),
-        may_lose: format!("nothing: {}", recovery.evidence),
-    })
-}
-
 impl World {
     /// Something may have changed: the actor looks soon.
     pub fn wake(&mut self, which: usize) {
@@ -334,116 +323,13 @@ impl World {
             let now = self.now;
             self.note(|| format!("operator {which}: {}: {}", plan.phase, plan.why));
             actor.phase = Some((plan.phase, plan.why.clone(), now));
+            self.phase_begins(plan.phase);
         } else if let Some((_, why, _)) = &mut actor.phase {
             why.clone_from(&plan.why);
         }
         if plan.why.is_empty() {
             self.broken("reason", format!("{} without a reason", plan.phase));
         }
-    }
-
-    fn order(&mut self, which: usize, observation: &Observation, plan: &Plan) {
-        let pods = self.operators[which].cache.pods.1.clone();
-        let push = plan
-            .actions
-            .iter()
-            .find_map(|planned| match &planned.action {
-                Action::Push {
-                    await_nodes,
-                    previous_stopped,
-                } => Some(Rc::new(Push {
-                    view: observation.view().cloned(),
-                    await_nodes: await_nodes.clone(),
-                    previous_stopped: *previous_stopped,
-                    peers: pods
-                        .iter()
-                        .filter_map(|(name, pod)| Some((name.clone(), pod.ip?)))
-                        .collect(),
-                })),
-                _ => None,
-            });
-        let Some(push) = push else { return };
-        let step_down = plan
-            .actions
-            .iter()
-            .find_map(|planned| match &planned.action {
-                Action::StepDown { node, epoch } => Some((node.clone(), *epoch)),
-                _ => None,
-            });
-        let Some(actor) = &self.operators[which].actor else {
-            return;
-        };
-        let names: Vec<String> = actor.streams.keys().cloned().collect();
-        for name in names {
-            let step_down = step_down.as_ref().filter(|(node, _)| *node == name);
-            let orders = Orders {
-                push: Some(push.clone()),
-                step_down: step_down.map(|(_, epoch)| *epoch),
-            };
-            self.give_orders(which, &name, orders);
-        }
-    }
-
-    fn announce(&mut self, which: usize, plan: &Plan) {
-        let now = self.operator_now(which);
-        let pods = self.operators[which].cache.pods.1.clone();
-        let wanted: Option<Target> =
-            plan.actions
-                .iter()
-                .find_map(|planned| match &planned.action {
-                    Action::Announce { node, .. } => {
-                        let ip = pods.get(node).and_then(|pod| pod.ip);
-                        Some(ip.map(|ip| (node.clone(), ip)))
-                    }
-                    Action::Withdraw => Some(None),
-                    _ => None,
-                });
-        let Some(target) = wanted else { return };
-        let Some(actor) = &mut self.operators[which].actor else {
-            return;
-        };
-        let written = actor
-            .announced
-            .as_ref()
-            .is_some_and(|(is, at)| *is == target && now.since(*at) < APPLY_EVERY);
-        if written || actor.announcing.is_some() || !actor.announce_retry.may(now) {
-            return;
-        }
-        actor.announcing = Some(target.clone());
-        let version = actor.slice_version;
-        self.call(
-            which,
-            Purpose::Announce,
-            Ask::WriteSlice(target, version),
-            HOT,
-        );
-    }
-
-    pub(super) fn announced(&mut self, which: usize, response: &Response) {
-        let now = self.operator_now(which);
-        let Some(actor) = &mut self.operators[which].actor else {
-            return;
-        };
-        let Some(target) = actor.announcing.take() else {
-            return;
-        };
-        match response {
-            Response::Written(version) => {
-                actor.slice_version = Some(*version);
-                if let Some((name, _)) = &target {
-                    actor.memory.announced(name, now);
-                }
-                actor.announced = Some((target, now));
-                actor.announce_retry.note(true, now, HOT_RETRY_MAX_MS);
-            }
-            Response::Timeout => actor.announce_retry.note(false, now, HOT_RETRY_MAX_MS),
-            _ => {
-                // Somebody else wrote it, or took it away.
-                actor.slice_version = None;
-                actor.announce_retry.note(false, now, HOT_RETRY_MAX_MS);
-            }
-        }
-        self.wake(which);
     }
 
     pub(super) fn actor_answered(&mut self, which: usize, purpose: Purpose, answer: Response) {
@@ -502,53 +388,6 @@ impl World {
         }
     }
 
-    fn superseded(&mut self, which: usize) {
-        self.report.superseded += 1;
-        if let Some(actor) = &mut self.operators[which].actor {
-            actor.wait = Wait::Again;
-        }
-        self.call(which, Purpose::Again, Ask::ReadView, HOT);
-    }
-
-    /// The live view is known: records what was planned, if it is still based on that.
-    fn compare(
-        &mut self,
-        which: usize,
-        planned: Box<(Observation, Plan)>,
-        found: Option<(View, u64)>,
-    ) {
-        let (next, basis) = planned.1.view_to_record().expect("it was planned");
-        let recorded = found.as_ref().map(|(view, _)| view);
-        let as_planned = match basis {
-            Basis::Nothing => recorded.is_none(),
-            Basis::View(view) | Basis::Loss { view, .. } => recorded == Some(view),
-            Basis::Nodes { recorded: was, .. } => recorded == was.as_ref(),
-        };
-        if !as_planned {
-            return self.superseded(which);
-        }
-        if let Err(error) = check_record(basis, next) {
-            self.broken("rules", format!("a planned view breaks a rule: {error}"));
-        }
-        let mut spec = StandbyViewSpec::from(next);
-        if let Some(consent) = consent(basis, next) {
-            spec = spec.with_consent(consent);
-        }
-        if planned.1.phase == Phase::Recovering {
-            invariants_of_recovery(self, next);
-        }
-        if let Some(actor) = &mut self.operators[which].actor {
-            actor.wait = Wait::Record(planned);
-        }
-        let version = found.map(|(_, version)| version);
-        self.call(
-            which,
-            Purpose::Record,
-            Ask::WriteView(version, Box::new(spec)),
-            HOT,
-        );
-    }
-
     fn turn_failed(&mut self, which: usize) {
         let Some(actor) = &mut self.operators[which].actor else {
             return;
@@ -603,8 +442,4 @@ impl World {
             .as_ref()
             .map_or(Epoch(0), |actor| actor.epoch())
     }
-}
-
-fn invariants_of_recovery(world: &World, next: &View) {
-    crate::invariants::recovery_goes_above_all::check(world, next);
 }

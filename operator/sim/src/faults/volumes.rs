@@ -1,0 +1,201 @@
+//! Volumes and the API server's store: lost, put back to an earlier copy, damaged.
+
+use crate::time::{SECOND, Time};
+use crate::world::{ProcRef, World};
+
+/// Operators act on what they saw, for so long. A second volume is lost only after that.
+const BETWEEN_VOLUMES: Time = 2 * SECOND;
+
+impl World {
+    /// Whether this volume may be lost now: of those that hold everything one must stay.
+    pub(super) fn may_lose(&self, at: usize) -> bool {
+        let Some(view) = self.api.newest() else {
+            return false;
+        };
+        if self.now < self.faults.volume_at + BETWEEN_VOLUMES {
+            return false;
+        }
+        if !view.complete.contains(&self.volumes[at].node) {
+            return true;
+        }
+        let sound = |node: &standby_core::NodeId| {
+            let mut volumes = self.volumes.iter();
+            volumes.any(|volume| volume.node == *node && volume.sound())
+        };
+        // Whoever may go on alone promises nothing when the only complete volume is lost.
+        let others = view.complete.iter().filter(|node| sound(node)).count();
+        !self.profile.available && others >= 2
+    }
+
+    /// The disk under a node is replaced by an empty one.
+    pub(super) fn lose_volume(&mut self, proc: ProcRef, at: usize, name: &str) {
+        self.note(|| format!("the volume of {name} is lost"));
+        self.report.volumes_lost += 1;
+        self.process_ends(proc, "its volume is gone");
+        self.renew_volume(at);
+    }
+
+    /// Volumes are copied, put back to an earlier copy, or damaged.
+    pub(super) fn fault_of_a_volume(&mut self) {
+        match self.rng.below(10) {
+            0..3 => {
+                for volume in &mut self.volumes {
+                    if volume.sound() {
+                        volume.backup = Some(Box::new(volume.durable.clone()));
+                    }
+                }
+            }
+            3..6 => self.roll_back(),
+            6 => self.roll_back_the_primary(),
+            _ => self.damage(),
+        }
+    }
+
+    /// The volume of a synchronous node is put back to an earlier state, while its primary lives, who
+    /// remembers what it acknowledged (V11).
+    fn roll_back(&mut self) {
+        let (Some(standby), Some(leader)) = (self.standby(), self.leader()) else {
+            return;
+        };
+        let (Some(process), Some(primary)) = (self.proc(standby), self.proc(leader)) else {
+            return;
+        };
+        let at = process.volume;
+        let volume = &self.volumes[at];
+        let behind = volume
+            .backup
+            .as_ref()
+            .is_some_and(|backup| backup.log.last().index < primary.replica.commit());
+        let able = primary.replica.serves() && primary.paused_until <= self.now;
+        if !(behind && able && volume.sound() && self.may_lose(at)) {
+            return;
+        }
+        self.tell_fault("volume rolled back");
+        self.faults.volume_at = self.now;
+        self.faults.calm_until = self.now + 8 * SECOND;
+        self.calm();
+        self.process_ends(standby, "its volume is put back");
+        let volume = &mut self.volumes[at];
+        if let Some(backup) = volume.backup.take() {
+            volume.durable = *backup;
+            volume.spoiled = true;
+        }
+        self.start_soon(at);
+    }
+
+    /// The volume of the primary is put back to an earlier state while its synchronous node lives, which
+    /// knows what was committed (V11).
+    fn roll_back_the_primary(&mut self) {
+        let (Some(standby), Some(leader)) = (self.standby(), self.leader()) else {
+            return;
+        };
+        let (Some(process), Some(primary)) = (self.proc(standby), self.proc(leader)) else {
+            return;
+        };
+        let at = primary.volume;
+        let volume = &self.volumes[at];
+        // What the other knows to be committed is what gives the loss away.
+        let known = process.replica.commit();
+        let backup = volume.backup.as_ref();
+        let behind = backup.is_some_and(|backup| {
+            // One from before the first view is an empty volume, whatever its identity.
+            backup.view.is_some() && backup.log.last().index < known
+        });
+        let able = primary.replica.serves() && process.paused_until <= self.now;
+        if !(behind && able && volume.sound() && self.may_lose(at)) {
+            return;
+        }
+        self.tell_fault("volume of the primary rolled back");
+        self.faults.volume_at = self.now;
+        self.faults.calm_until = self.now + 8 * SECOND;
+        self.calm();
+        self.process_ends(leader, "its volume is put back");
+        let volume = &mut self.volumes[at];
+        if let Some(backup) = volume.backup.take() {
+            volume.durable = *backup;
+            volume.spoiled = true;
+        }
+        self.start_soon(at);
+    }
+
+    /// Sectors of the log turn out to be damaged at the next start.
+    fn damage(&mut self) {
+        let Some(proc) = self.victim() else { return };
+        let Some(at) = self.proc(proc).map(|process| process.volume) else {
+            return;
+        };
+        if !self.may_lose(at) || !self.volumes[at].sound() {
+            return;
+        }
+        let kind = if self.rng.permille(500) {
+            "bit flip"
+        } else {
+            "misdirected write"
+        };
+        self.tell_fault(kind);
+        self.faults.volume_at = self.now;
+        self.process_ends(proc, "its log is damaged");
+        let volume = &mut self.volumes[at];
+        let len = volume.durable.log.entries.len();
+        if len == 0 {
+            return;
+        }
+        let keep = self.rng.index(len);
+        volume.durable.log.entries.truncate(keep);
+        let last = volume.durable.log.last();
+        if volume.durable.applied.index > last.index {
+            // What the state shows was committed; the log goes on behind it.
+            volume.durable.log.base = volume.durable.applied;
+            volume.durable.log.entries.clear();
+        }
+        volume.spoiled = true;
+        volume.damage = Some(format!("{kind} in entry {}", keep + 1));
+    }
+
+    /// A volume that was put back has since been given everything again.
+    pub fn look_at_spoiled(&mut self) {
+        let Some(position) = self.history.acknowledged else {
+            return;
+        };
+        for volume in &mut self.volumes {
+            let log = &volume.durable.log;
+            let whole = log.epoch_at(position.index) == Some(position.epoch);
+            if volume.spoiled && volume.damage.is_none() && whole {
+                volume.spoiled = false;
+            }
+        }
+    }
+
+    /// The API server's store is put back to an earlier state, or the view object is lost (V10). The
+    /// nodes must be reachable: which view they live by can only be learnt from them.
+    pub(super) fn restore_the_api(&mut self) {
+        let copy = self.api.backup.is_none() || self.rng.permille(400);
+        if copy {
+            self.api.backup = Some(self.api.objects.clone());
+            return;
+        }
+        let whole = self.api.newest().is_some_and(|view| {
+            view.complete.iter().all(|node| {
+                let mut running = self.running();
+                running.any(|(_, process)| process.node == *node)
+            })
+        });
+        if !whole || self.running().count() < self.wanted() || self.api.objects.view.is_none() {
+            return;
+        }
+        let Some(backup) = self.api.backup.take() else {
+            return;
+        };
+        let lost = backup.view.is_none() || self.rng.permille(200);
+        let versions_too = self.rng.permille(500);
+        self.tell_fault(if lost {
+            "view object lost"
+        } else {
+            "API server restored"
+        });
+        self.faults.calm_until = self.now + 15 * SECOND;
+        self.calm();
+        self.api.restore(&backup, lost, versions_too);
+        self.objects_changed();
+    }
+}
