@@ -12,7 +12,7 @@ const HOURS: u64 = 200;
 const MINUTES_PER_SEED_MAX: u64 = 40;
 
 /// The faults that a run of [`HOURS`] meets: all of them.
-const FAULTS: [&str; 46] = [
+const FAULTS: [&str; 45] = [
     "API server hangs",
     "API server refuses",
     "API server restarts",
@@ -56,7 +56,6 @@ const FAULTS: [&str; 46] = [
     "two in a transition",
     "view object lost",
     "volume lost",
-    "volume of the primary rolled back",
     "watch event overtaken",
     "watch event twice",
 ];

@@ -45,8 +45,7 @@ impl World {
                     }
                 }
             }
-            3..6 => self.roll_back(),
-            6 => self.roll_back_the_primary(),
+            3..7 => self.roll_back(),
             _ => self.damage(),
         }
     }
@@ -75,41 +74,6 @@ impl World {
         self.faults.calm_until = self.now + 8 * SECOND;
         self.calm();
         self.process_ends(standby, "its volume is put back");
-        let volume = &mut self.volumes[at];
-        if let Some(backup) = volume.backup.take() {
-            volume.durable = *backup;
-            volume.spoiled = true;
-        }
-        self.start_soon(at);
-    }
-
-    /// The volume of the primary is put back to an earlier state while its synchronous node lives, which
-    /// knows what was committed (V11).
-    fn roll_back_the_primary(&mut self) {
-        let (Some(standby), Some(leader)) = (self.standby(), self.leader()) else {
-            return;
-        };
-        let (Some(process), Some(primary)) = (self.proc(standby), self.proc(leader)) else {
-            return;
-        };
-        let at = primary.volume;
-        let volume = &self.volumes[at];
-        // What the other knows to be committed is what gives the loss away.
-        let known = process.replica.commit();
-        let backup = volume.backup.as_ref();
-        let behind = backup.is_some_and(|backup| {
-            // One from before the first view is an empty volume, whatever its identity.
-            backup.view.is_some() && backup.log.last().index < known
-        });
-        let able = primary.replica.serves() && process.paused_until <= self.now;
-        if !(behind && able && volume.sound() && self.may_lose(at)) {
-            return;
-        }
-        self.tell_fault("volume of the primary rolled back");
-        self.faults.volume_at = self.now;
-        self.faults.calm_until = self.now + 8 * SECOND;
-        self.calm();
-        self.process_ends(leader, "its volume is put back");
         let volume = &mut self.volumes[at];
         if let Some(backup) = volume.backup.take() {
             volume.durable = *backup;
