@@ -29,26 +29,8 @@ pub async fn run(stage: &Stage) -> Result<()> {
     host_of(cluster, &standby)?.power_off().await?;
     drop(cut);
 
-    // Nobody can say whether the primary lives, until somebody ends it for certain.
-    let (name, last) = (replica.name_any(), primary.name_any());
-    product
-        .until(
-            "ending the primary to be offered",
-            FAILOVER_TIMEOUT,
-            |now| {
-                let mut options = now.options.iter();
-                let offered =
-                    options.any(|one| one.action == "restart" && one.node.as_ref() == Some(&last));
-                offered
-                    .then_some(())
-                    .ok_or_else(|| format!("{:?}: {:?}", now.phase, now.options))
-            },
-        )
-        .await?;
-    let namespace = &stage.namespace;
-    let by_force = ["--grace-period=0", "--force"];
-    let words = [&["delete", "pod", &last, "-n", namespace], &by_force[..]].concat();
-    cluster.api.kubectl(&words).await?;
+    let name = replica.name_any();
+    end_for_certain(&product, &primary.name_any()).await?;
     let offered = product
         .until("the last resort to be offered", FAILOVER_TIMEOUT, |now| {
             let option = now
@@ -94,6 +76,24 @@ pub async fn run(stage: &Stage) -> Result<()> {
     ensure(verdict.lost_writes > 0, || {
         "nothing was lost: the story proves nothing".to_owned()
     })
+}
+
+/// Nobody can say whether a primary lives that nobody hears, until somebody ends it as is offered; by
+/// force, because its host is gone.
+async fn end_for_certain(product: &Product<'_>, last: &str) -> Result<()> {
+    product
+        .until("its end to be offered", FAILOVER_TIMEOUT, |now| {
+            let mut options = now.options.iter();
+            options
+                .any(|one| one.action == "restart" && one.node.as_deref() == Some(last))
+                .then_some(())
+                .ok_or_else(|| format!("{:?}: {:?}", now.phase, now.options))
+        })
+        .await?;
+    let by_force = ["--grace-period=0", "--force"];
+    let words = ["delete", "pod", last, "-n", &product.namespace];
+    let words = [&words[..], &by_force[..]].concat();
+    product.cluster.api.kubectl(&words).await.map(drop)
 }
 
 fn consent(product: &Product<'_>, node: &str, epoch: Option<i64>, up_to: Option<i64>) -> String {
