@@ -22,14 +22,12 @@ pub async fn run(stage: &Stage) -> Result<()> {
     standby.power_off().await?;
     scene
         .product
-        .until(
-            "what a person can do, and no failover",
-            FAILOVER_TIMEOUT,
-            |now| match now.options.as_slice() {
+        .until("what a person can do", FAILOVER_TIMEOUT, |now| {
+            match now.options.as_slice() {
                 [] => Err(format!("{:?}: {:?}", now.phase, now.why)),
                 _ => Ok(()),
-            },
-        )
+            }
+        })
         .await?;
     let before = scene.load.acknowledged();
     standby.power_on().await?;

@@ -41,6 +41,14 @@ impl Default for Thresholds {
     }
 }
 
+impl Thresholds {
+    /// Whether a silence that is so surprising counts as loss.
+    #[must_use]
+    pub fn exceeded_by(&self, silence: Micros, phi: f64) -> bool {
+        silence >= self.silence_max || (silence >= self.silence_min && phi >= self.phi)
+    }
+}
+
 /// How a stream was lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
@@ -129,9 +137,9 @@ impl Detector {
     pub fn lost(&self, now: Micros, thresholds: &Thresholds) -> Option<Loss> {
         let silence = self.silence(now);
         let phi = self.phi(now);
-        let lost = silence >= thresholds.silence_max
-            || (silence >= thresholds.silence_min && phi >= thresholds.phi);
-        lost.then_some(Loss::Silent { silence, phi })
+        thresholds
+            .exceeded_by(silence, phi)
+            .then_some(Loss::Silent { silence, phi })
     }
 
     /// When the stream will be lost if nothing arrives until then: what a timer is set to.

@@ -191,10 +191,7 @@ fn link_lost(observation: &Observation, link: &PrimaryLink) -> bool {
     let thresholds = &observation.cluster.thresholds;
     match link.state {
         LinkState::Refused | LinkState::NotPrimary => true,
-        LinkState::Silent => {
-            link.silent >= thresholds.silence_max
-                || (link.silent >= thresholds.silence_min && link.phi >= thresholds.phi)
-        }
+        LinkState::Silent => thresholds.exceeded_by(link.silent, link.phi),
         LinkState::Up | LinkState::Unknown => false,
     }
 }
@@ -428,9 +425,8 @@ pub(crate) fn gone_for_operator(facts: &NodeFacts) -> Option<String> {
 #[must_use]
 pub fn peer_alive(observation: &Observation, peer: &Peer) -> bool {
     let thresholds = &observation.cluster.thresholds;
-    let surprising = peer.silent >= thresholds.silence_min && peer.phi >= thresholds.phi;
-    let lost = peer.silent >= thresholds.silence_max || (surprising && !peer.in_snapshot);
-    peer.connected && !lost
+    let phi = if peer.in_snapshot { 0.0 } else { peer.phi };
+    peer.connected && !thresholds.exceeded_by(peer.silent, phi)
 }
 
 /// Whether writes have waited for exactly this node longer than a stuck write path may last.

@@ -17,13 +17,17 @@ pub(super) fn aside<T>(act: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::aside;
+
+    /// Far longer than it takes; a test that hangs says nothing.
+    const LIMIT: Duration = Duration::from_secs(10);
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn others_are_served_while_one_waits_for_the_disk() {
         let (disk, answers) = mpsc::channel();
-        let slow = tokio::spawn(async move { aside(|| answers.recv()) });
+        let slow = tokio::spawn(async move { aside(|| answers.recv_timeout(LIMIT)) });
         // On the same, only thread: it is what ends the wait.
         let other = tokio::spawn(async move { disk.send("read") });
         assert_eq!(slow.await.expect("it ends"), Ok("read"));
