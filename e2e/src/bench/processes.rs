@@ -1,11 +1,13 @@
 //! What processes of this machine take: memory and processor time, from `/proc`.
 
+use std::time::Duration;
+
+use procfs::ProcError;
+use procfs::process::{Process, Stat};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// The kernel counts processor time in hundredths of a second.
-const TICKS_PER_SECOND: f64 = 100.0;
 const KIB_PER_MIB: f64 = 1024.0;
 
 /// What a process took during a measurement.
@@ -24,53 +26,47 @@ pub struct Taken {
 #[derive(Clone, Copy, Debug)]
 pub struct Watched {
     process: i32,
-    ticks: u32,
+    spent: Duration,
 }
 
 impl Watched {
     /// Begins to count.
     pub fn begin(process: i32) -> Result<Self> {
-        let ticks = ticks(process)?;
-        Ok(Self { process, ticks })
+        let spent = spent(&of(process)?.stat().map_err(unreadable(process))?);
+        Ok(Self { process, spent })
     }
 
     /// What it took since, in so many seconds.
     pub fn end(self, seconds: f64) -> Result<Taken> {
-        let spent = f64::from(ticks(self.process)? - self.ticks) / TICKS_PER_SECOND;
+        let process = of(self.process)?;
+        let unreadable = unreadable(self.process);
+        let stat = process.stat().map_err(&unreadable)?;
+        let status = process.status().map_err(&unreadable)?;
+        let spent = spent(&stat).saturating_sub(self.spent).as_secs_f64();
+        let mib = |kib: Option<u64>| {
+            let kib = u32::try_from(kib.unwrap_or_default()).unwrap_or(u32::MAX);
+            f64::from(kib) / KIB_PER_MIB
+        };
         Ok(Taken {
-            resident_mib: memory_mib(self.process, "VmRSS:")?,
-            peak_mib: memory_mib(self.process, "VmHWM:")?,
+            resident_mib: mib(status.vmrss),
+            peak_mib: mib(status.vmhwm),
             processor_percent: 100.0 * spent / seconds,
         })
     }
 }
 
-/// Processor time so far, in the kernel's ticks.
-fn ticks(process: i32) -> Result<u32> {
-    let path = format!("/proc/{process}/stat");
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    // The second field is a name in parentheses and may hold anything; user and system time are the
-    // 14th and 15th.
-    let after = text.rsplit(')').next().unwrap_or_default();
-    let field = |at: usize| {
-        after
-            .split_whitespace()
-            .nth(at)
-            .and_then(|text| text.parse().ok())
-    };
-    let times: Option<(u32, u32)> = field(11).zip(field(12));
-    times
-        .map(|(user, system)| user + system)
-        .ok_or_else(|| Error::Wrong(format!("{path} cannot be read")))
+/// Processor time so far.
+fn spent(stat: &Stat) -> Duration {
+    let ticks = stat.utime + stat.stime;
+    Duration::from_millis(ticks * 1_000 / procfs::ticks_per_second())
 }
 
-fn memory_mib(process: i32, field: &str) -> Result<f64> {
-    let path = format!("/proc/{process}/status");
-    let text = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
-    kib.map(|kib| f64::from(kib) / KIB_PER_MIB)
-        .ok_or_else(|| Error::Wrong(format!("{path} has no {field}")))
+fn of(process: i32) -> Result<Process> {
+    Process::new(process).map_err(unreadable(process))
+}
+
+fn unreadable(process: i32) -> impl Fn(ProcError) -> Error {
+    move |error| Error::Wrong(format!("process {process} cannot be looked at: {error}"))
 }
 
 #[cfg(test)]

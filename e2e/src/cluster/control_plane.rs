@@ -8,9 +8,10 @@ use rustix::process::Signal;
 
 use super::cgroup;
 use super::layout::Layout;
+use super::pid_file::PidFile;
 use super::process::Detached;
 use crate::command::until;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::GONE_TIMEOUT;
 use crate::parts::Programs;
 
@@ -58,8 +59,8 @@ impl Program {
         }
     }
 
-    fn pid_file(self, layout: Layout) -> PathBuf {
-        layout.control().join(format!("{}.pid", self.name()))
+    fn pid_file(self, layout: Layout) -> PidFile {
+        PidFile(layout.control().join(format!("{}.pid", self.name())))
     }
 
     /// Where its output goes.
@@ -69,13 +70,7 @@ impl Program {
 
     /// Its process, if it lives.
     pub fn process(self, layout: Layout) -> Option<i32> {
-        let text = std::fs::read_to_string(self.pid_file(layout)).ok()?;
-        let process = text.trim().parse().ok()?;
-        // One that was just started has not moved to its cgroup yet; a zombie has no command line.
-        let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        let starting = String::from_utf8_lossy(&words).contains(self.name());
-        let listed = cgroup::processes(&layout.control_cgroup()).contains(&process);
-        (starting || listed).then_some(process)
+        self.pid_file(layout).living()
     }
 
     /// Starts it unless it lives already.
@@ -94,8 +89,7 @@ impl Program {
         };
         let arguments = [&self.arguments(layout)[..], more].concat();
         let process = detached.start(&programs.path(self.name()), &arguments)?;
-        let file = self.pid_file(layout);
-        std::fs::write(&file, process.to_string()).map_err(Error::file("write", &file))
+        self.pid_file(layout).write(process)
     }
 
     /// Kills it without a warning and waits until it is gone.

@@ -8,10 +8,11 @@ use rustix::process::Signal;
 
 use super::host_files;
 use super::layout::{HostName, Layout};
+use super::pid_file::PidFile;
 use super::process::Detached;
 use super::{cgroup, network};
 use crate::command::{run, until};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::{CONTAINERD_TIMEOUT, GONE_TIMEOUT};
 use crate::parts::Programs;
 
@@ -40,17 +41,13 @@ impl Host {
         self.folder().join("logs")
     }
 
-    fn pid_file(self) -> PathBuf {
-        self.folder().join("power.pid")
+    fn pid_file(self) -> PidFile {
+        PidFile(self.folder().join("power.pid"))
     }
 
     /// The process that holds the host's power, if it is on: killing its child kills the host.
     pub fn power(self) -> Option<i32> {
-        let text = std::fs::read_to_string(self.pid_file()).ok()?;
-        let process = text.trim().parse().ok()?;
-        cgroup::processes(&self.node())
-            .contains(&process)
-            .then_some(process)
+        self.pid_file().living()
     }
 
     /// The host's first process, as the machine numbers it.
@@ -99,8 +96,7 @@ impl Host {
             init.as_ref(),
         ];
         let process = detached.start(Path::new("/usr/bin/nsenter"), &arguments)?;
-        let file = self.pid_file();
-        std::fs::write(&file, process.to_string()).map_err(Error::file("write", &file))
+        self.pid_file().write(process)
     }
 
     /// Cuts its power: everything on it dies in one stroke, its mounts go, its cable is dead.

@@ -9,6 +9,7 @@ mod host_files;
 pub mod layout;
 mod manifests;
 pub mod network;
+mod pid_file;
 mod pki;
 mod process;
 
