@@ -6,14 +6,14 @@ use std::fmt;
 use standby_core::{Micros, NodeId, View};
 
 use crate::observe::{
-    LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
+    LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PodFacts, PrimaryLink, Stream,
 };
 use crate::plan::rolling::{self, Turn};
 
 /// Why a primary counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailureReason {
-    /// Its pod does not exist.
+    /// The pod that it led in does not exist, whether or not there is another by its name.
     PodGone,
     /// Kubernetes says its container has ended.
     ContainerTerminated,
@@ -122,6 +122,10 @@ pub fn primary(observation: &Observation, view: &View) -> Primary {
         );
         return failed(FailureReason::ContainerTerminated, why);
     }
+    if made_anew(facts, pod) {
+        let why = format!("the pod that {name} led in does not exist, another was made since");
+        return failed(FailureReason::PodGone, why);
+    }
     let loss = match &facts.stream {
         Stream::Lost(loss) => format!("operator: {loss}"),
         Stream::Alive => {
@@ -132,6 +136,16 @@ pub fn primary(observation: &Observation, view: &View) -> Primary {
         Stream::None => "operator: it has no address".to_owned(),
     };
     unreachable_primary(observation, view, &loss)
+}
+
+/// Whether `pod` is not the one in which the primary of the view led: whoever leads has run and was
+/// heard. A pod that waits for its host would otherwise hide for ever that the one before is gone.
+fn made_anew(facts: &NodeFacts, pod: &PodFacts) -> bool {
+    let heard_in_another = facts
+        .report
+        .as_ref()
+        .is_some_and(|report| report.pod_uid != pod.uid);
+    heard_in_another || !pod.container.has_started()
 }
 
 /// The operator cannot reach it. Who else?

@@ -91,6 +91,14 @@ pub struct Container {
     pub ended_why: String,
 }
 
+impl Container {
+    /// Whether it runs, or has ever run in this pod.
+    #[must_use]
+    pub fn has_started(&self) -> bool {
+        self.running.is_some() || self.ended || !self.terminated.is_empty()
+    }
+}
+
 /// A pod, as the API shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {

@@ -1,13 +1,13 @@
 //! What a person can do when the operator cannot go on, and consent to loss.
 
 use standby_api::names;
-use standby_core::{Epoch, Index, Position, View};
+use standby_core::{Epoch, Index, Micros, Position, View};
 
 use super::fixtures::{cluster_id, healthy_view, id, observed};
 use super::move_tests::{order, planned};
 use super::{Basis, Outcome, Phase};
 use crate::limits;
-use crate::observe::{Observation, Recorded};
+use crate::observe::{HostFacts, Observation, PodFacts, Recorded, Stream};
 
 /// Everybody with every acknowledged write is gone; `db-3` is left and ends earlier.
 fn only_a_lagging_replica_left() -> Observation {
@@ -125,7 +125,7 @@ fn consent_to_loss_is_refused_for_another_cluster_epoch_or_a_node_that_loses_not
 fn in_manual_mode_a_person_may_choose_to_lose_what_a_node_lacks() {
     let mut observation = only_a_lagging_replica_left();
     observation.cluster.automatic = false;
-    observation.facts(2).stream = crate::observe::Stream::Alive;
+    observation.facts(2).stream = Stream::Alive;
     observation.pod_of(2).container.ended = false;
     let waits = planned(&observation);
     assert_eq!(waits.phase, Phase::AwaitingPerson);
@@ -231,8 +231,41 @@ fn who_could_say_how_a_lost_primary_is_and_what_ending_it_costs_is_told_when_nob
     assert_eq!(command, Some("kubectl delete pod db-1 -n shop"));
     // Then it is told.
     observation.facts(1).pod = None;
-    let blocked = planned(&observation);
+    tells_the_costs(&observation);
+}
+
+/// Whether the end of the primary is taken for certain, and what going on costs is told.
+fn tells_the_costs(observation: &Observation) {
+    let blocked = planned(observation);
     assert_eq!(blocked.phase, Phase::FailoverBlocked, "{blocked}");
     let costs = |action| blocked.options.iter().any(|choice| choice.action == action);
     assert!(costs("acceptDataLoss"), "{blocked}");
+}
+
+#[test]
+fn a_primary_whose_pod_was_ended_stays_ended_while_another_waits_by_its_name() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.lose(1);
+    observation.lose(2);
+    observation.facts(1).host = HostFacts::NotReady(Micros(0));
+    observation.facts(2).host = HostFacts::NotReady(Micros(0));
+    assert_eq!(planned(&observation).phase, Phase::Suspected);
+    // Made anew by the operator, it cannot start: its volume is on the host that is gone.
+    *observation.pod_of(1) = PodFacts {
+        uid: "pod-1b".into(),
+        ..PodFacts::default()
+    };
+    observation.facts(1).stream = Stream::None;
+    tells_the_costs(&observation);
+    // An operator that has just begun never heard the one before.
+    observation.facts(1).report = None;
+    tells_the_costs(&observation);
+    // One that did hear it knows by the pod's identity, also when the new one has started.
+    let mut observation = observed(Some(healthy_view()));
+    observation.lose(1);
+    observation.lose(2);
+    observation.pod_of(2).container.ended = true;
+    assert_eq!(planned(&observation).phase, Phase::Suspected);
+    observation.pod_of(1).uid = "pod-1b".into();
+    assert_ne!(planned(&observation).phase, Phase::Suspected);
 }

@@ -138,6 +138,7 @@ impl Sim {
                     since: self.now,
                     deleting: None,
                     terminating_turns: 0,
+                    last_run: None,
                     process: None,
                 };
                 self.pods.entry(node.clone()).or_insert(pod);
@@ -266,6 +267,7 @@ impl Sim {
         });
         let pod = self.pods.get_mut(name).expect("it was listed");
         pod.host = Some(host);
+        pod.last_run = Some(number);
         pod.process = Some(Process {
             run: number,
             adopted_by_this_run: false,

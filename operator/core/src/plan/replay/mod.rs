@@ -48,6 +48,8 @@ struct Pod {
     since: Micros,
     deleting: Option<Micros>,
     terminating_turns: u32,
+    /// The number of its last container.
+    last_run: Option<u32>,
     process: Option<Process>,
 }
 

@@ -75,10 +75,7 @@ impl Sim {
             uid: pod.uid.clone(),
             ip: pod.host.as_ref().map(|_| format!("10.0.{}", pod.uid)),
             host: pod.host.clone(),
-            container: Container {
-                running: pod.process.as_ref().map(|p| format!("c-{}", p.run)),
-                ..Container::default()
-            },
+            container: self.container(pod),
             deleting_since: pod.deleting,
             ready: runs && self.follows_or_leads(name),
             built_from: Some(pod.built_from.clone()),
@@ -93,6 +90,27 @@ impl Sim {
                 String::new()
             },
             ..PodFacts::default()
+        }
+    }
+
+    /// As the kubelet last said: one that is away says nothing of the end of its containers.
+    fn container(&self, pod: &Pod) -> Container {
+        let (Some(host), Some(run)) = (&pod.host, pod.last_run) else {
+            return Container::default();
+        };
+        let id = format!("c-{run}");
+        let away = matches!(self.hosts[host], Host::Away(_) | Host::Gone(_));
+        if away || pod.process.is_some() {
+            return Container {
+                running: Some(id),
+                ..Container::default()
+            };
+        }
+        Container {
+            terminated: [id].into(),
+            ended: true,
+            ended_why: "Error, exit code 137".into(),
+            ..Container::default()
         }
     }
 
