@@ -1,5 +1,6 @@
 //! Both volumes that had everything are gone, and the third node lags. Nothing happens until somebody
-//! consents, naming how much may be lost; then writes go on, and the loss stands in the status for ever.
+//! consents, naming how much may be lost; then writes go on with the next second copy, and the loss
+//! stands in the status for ever.
 
 use kube::ResourceExt;
 use serde_json::json;
@@ -51,7 +52,7 @@ pub async fn run(stage: &Stage) -> Result<()> {
             let refused = now
                 .orders
                 .iter()
-                .find(|one| one.order == ANNOTATION_ACCEPT_DATA_LOSS);
+                .find(|one| one.order == "accept-data-loss");
             match refused {
                 Some(one) if format!("{:?}", one.outcome) == "Refused" => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -60,9 +61,18 @@ pub async fn run(stage: &Stage) -> Result<()> {
         .await?;
     let enough = consent(&product, &name, offered.epoch, offered.loses_up_to);
     product.order(ANNOTATION_ACCEPT_DATA_LOSS, &enough).await?;
-    load.more(WRITES).await?;
+    product
+        .until("the promotion", FAILOVER_TIMEOUT, |now| {
+            let promoted = now.primary.as_ref() == Some(&name);
+            promoted
+                .then_some(())
+                .ok_or_else(|| format!("{:?}", now.why))
+        })
+        .await?;
 
+    // Strict as it is, it waits for a second copy.
     faults::heal(cluster).await?;
+    load.more(WRITES).await?;
     product.ready(CLUSTER_READY_TIMEOUT).await?;
     let losses = product.status().await?.data_loss;
     ensure(losses.iter().any(|loss| loss.node == name), || {
