@@ -17,37 +17,37 @@ use crate::limits::COMMAND_TIMEOUT;
 use crate::parts::{self, Programs, cache_folder};
 use crate::progress::Progress;
 
-/// How often everything is measured; the median counts.
-const ROUNDS: usize = 3;
+/// How often everything is measured unless more is asked for; the median counts.
+pub const ROUNDS: usize = 3;
 
 /// One kind of load: its name and what the load generator is told.
 const LOADS: &[(&str, &str)] = &[
     (
         "put-1",
-        "--conns=1 --clients=1 put --total=3000 --key-size=8 --val-size=256 \
+        "--conns=1 --clients=1 put --total=6000 --key-size=8 --val-size=256 \
       --key-space-size=100000",
     ),
     (
         "put-100",
-        "--conns=100 --clients=100 put --total=60000 --key-size=8 --val-size=256 \
+        "--conns=100 --clients=100 put --total=150000 --key-size=8 --val-size=256 \
       --key-space-size=100000",
     ),
     (
         "put-1000",
-        "--conns=100 --clients=1000 put --total=100000 --key-size=8 --val-size=256 \
+        "--conns=100 --clients=1000 put --total=200000 --key-size=8 --val-size=256 \
       --key-space-size=100000",
     ),
     (
         "range-1",
-        "--conns=1 --clients=1 range range-key --total=10000",
+        "--conns=1 --clients=1 range range-key --total=20000",
     ),
     (
         "range-100",
-        "--conns=100 --clients=100 range range-key --total=100000",
+        "--conns=100 --clients=100 range range-key --total=200000",
     ),
     (
         "txn-put-100",
-        "--conns=100 --clients=100 txn-put --total=20000 --txn-ops=4 --key-size=8 \
+        "--conns=100 --clients=100 txn-put --total=40000 --txn-ops=4 --key-size=8 \
       --val-size=256 --key-space-size=100000",
     ),
     (
@@ -63,6 +63,8 @@ struct Figures {
     ratios: BTreeMap<String, f64>,
     cases: Vec<Case>,
     per_second: BTreeMap<String, f64>,
+    /// Of every round, so that the spread can be seen.
+    per_second_by_round: BTreeMap<String, Vec<f64>>,
 }
 
 /// What the load generator said.
@@ -73,14 +75,14 @@ struct Said {
     p99_ms: f64,
 }
 
-/// Measures all loads, or those whose name contains `only`.
-pub async fn run(only: Option<&str>, json: Option<&Path>) -> Result<()> {
+/// Measures all loads, or those whose name contains `only`, so many times.
+pub async fn run(only: Option<&str>, rounds: usize, json: Option<&Path>) -> Result<()> {
     let progress = Progress::new();
     let programs = parts::build_benchmark(&progress)?;
     images::compile(&["standby-node"], &["standby-node"], &progress).await?;
     let folder = cache_folder().join(format!("bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
-    let outcome = measure(&programs, &folder, only, &progress).await;
+    let outcome = measure(&programs, &folder, only, rounds, &progress).await;
     std::fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
     let figures = outcome?;
     for (name, ratio) in &figures.ratios {
@@ -93,6 +95,7 @@ async fn measure(
     programs: &Programs,
     folder: &Path,
     only: Option<&str>,
+    rounds: usize,
     progress: &Progress,
 ) -> Result<Figures> {
     let members = etcd::start(programs, folder, 3).await?;
@@ -107,9 +110,9 @@ async fn measure(
         .filter(|(name, _)| only.is_none_or(|only| name.contains(only)))
         .collect();
     let step = progress.counted("etcd's load generator");
-    step.set_length(u64::try_from(ROUNDS * loads.len() * 2).unwrap_or(u64::MAX));
+    step.set_length(u64::try_from(rounds * loads.len() * 2).unwrap_or(u64::MAX));
     let mut said: BTreeMap<(&str, &str), Vec<Said>> = BTreeMap::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for (name, load) in &loads {
             let mut sides = [("standby", &ours), ("etcd", &theirs)];
             // Whoever comes second finds a warmer machine, or a fuller one.
@@ -135,8 +138,10 @@ fn summed_up(said: &BTreeMap<(&str, &str), Vec<Said>>) -> Figures {
         let values: Vec<f64> = said.get(key)?.iter().map(of).collect();
         percentile(&values, 50)
     };
-    for key @ (name, side) in said.keys() {
+    for (key @ (name, side), rounds) in said {
         let full = format!("{side}/{name}");
+        let by_round = rounds.iter().map(|said| said.per_second).collect();
+        figures.per_second_by_round.insert(full.clone(), by_round);
         if let Some(per_second) = median(key, |said| said.per_second) {
             figures.per_second.insert(full.clone(), per_second);
         }
@@ -144,7 +149,7 @@ fn summed_up(said: &BTreeMap<(&str, &str), Vec<Said>>) -> Figures {
         if let Some((p50_ms, p99_ms)) = times {
             figures.cases.push(Case {
                 name: full,
-                runs: ROUNDS,
+                runs: rounds.len(),
                 p50_ms,
                 p99_ms,
             });

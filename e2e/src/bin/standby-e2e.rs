@@ -82,6 +82,9 @@ enum Bench {
         /// Only loads whose name contains this.
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// How often everything is measured; the median counts.
+        #[arg(long, default_value_t = bench::etcd::ROUNDS)]
+        rounds: usize,
     },
     /// The commit log against bare synced appends.
     Log,
@@ -179,7 +182,7 @@ async fn run(arguments: Arguments) -> Result<()> {
 async fn measure(number: u8, what: Bench, json: Option<&Path>) -> Result<()> {
     match what {
         Bench::Failover { kills } => bench::failover::run(number, kills, json).await?,
-        Bench::Etcd { only } => bench::etcd::run(only.as_deref(), json).await?,
+        Bench::Etcd { only, rounds } => bench::etcd::run(only.as_deref(), rounds, json).await?,
         Bench::Log => bench::log::run(json).await?,
         Bench::Detection {
             runs,
