@@ -7,7 +7,8 @@
 //! - [`memory`]: what is remembered between two looks, none of it needed for safety;
 //! - [`status`]: what people see of it;
 //! - [`detect`], [`lease`]: failure detection of one stream, leader election;
-//! - [`build`], [`validate`]: the Kubernetes objects of a cluster, and its checked specification.
+//! - [`build`], [`validate`]: the Kubernetes objects of a cluster, and its checked specification;
+//! - [`words`]: when two sentences say the same.
 //!
 //! This crate never talks to an API server or a node, never reads a clock and never draws a random
 //! number: the time is an argument, on the operator's own monotonic clock.
@@ -28,3 +29,4 @@ pub mod plan;
 pub mod policy;
 pub mod status;
 pub mod validate;
+pub mod words;

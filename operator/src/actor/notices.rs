@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType};
 use standby_api::names;
 use standby_operator_core::plan::{Notice, Plan};
+use standby_operator_core::words::meaning;
 use tracing::{Instrument, Span, error, info, warn};
 
 use super::Actor;
@@ -29,12 +30,12 @@ impl Actor {
 
     /// Sends a notice as an Event, once per epoch and meaning.
     fn tell(&mut self, notice: &Notice) {
-        let words: Vec<&str> = notice
-            .message
-            .split_whitespace()
-            .filter(|word| !is_number(word))
-            .collect();
-        let mark = format!("{} {} {}", self.epoch(), notice.reason, words.join(" "));
+        let mark = format!(
+            "{} {} {}",
+            self.epoch(),
+            notice.reason,
+            meaning(&notice.message)
+        );
         if self.told.len() >= NOTICES_REMEMBERED_MAX {
             self.told.clear();
         }
@@ -85,26 +86,5 @@ impl Actor {
             drop(permit);
         };
         tokio::spawn(send.instrument(Span::current()));
-    }
-}
-
-/// Whether a word is only a number: two notices that differ in numbers say the same.
-fn is_number(word: &str) -> bool {
-    let bare = word.trim_matches(|c: char| !c.is_ascii_digit());
-    !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.contains('-')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_with_units_around_them_are_numbers_and_names_are_not() {
-        for number in ["1689", "133.9);", "1544"] {
-            assert!(is_number(number), "{number}");
-        }
-        for word in ["db-1", "ms", "(phi", "epoch"] {
-            assert!(!is_number(word), "{word}");
-        }
     }
 }

@@ -19,6 +19,7 @@ use crate::candidate::CandidateVerdict;
 use crate::memory::Memory;
 use crate::observe::{LinkState, NodeFacts, NodeRole, Observation, Stream};
 use crate::plan::{Phase, Plan, Turn};
+use crate::words::meaning;
 
 /// The longest text in a row, in characters: the schema's limit.
 const TEXT_LENGTH_MAX: usize = 1_000;
@@ -107,19 +108,35 @@ pub fn status(
     }
 }
 
-/// Whether two statuses differ in more than the progress of indexes: worth writing at once.
+/// Whether two statuses differ in more than the progress of indexes and of times: worth writing at once. A
+/// status is seen by whoever writes it, so one that changed with every look would be written without end.
 #[must_use]
 pub fn differs(one: &StandbyClusterStatus, other: &StandbyClusterStatus) -> bool {
-    let still = |status: &StandbyClusterStatus| {
-        let mut status = status.clone();
-        for row in &mut status.nodes {
-            row.applied_index = None;
-            row.commit_index = None;
-            row.lag = None;
-        }
-        status
-    };
     still(one) != still(other)
+}
+
+/// The status without what moves by itself.
+fn still(status: &StandbyClusterStatus) -> StandbyClusterStatus {
+    let mut status = status.clone();
+    for row in &mut status.nodes {
+        row.applied_index = None;
+        row.commit_index = None;
+        row.lag = None;
+        row.reason = meaning(&row.reason);
+        row.promotable_reason = meaning(&row.promotable_reason);
+    }
+    for condition in &mut status.conditions {
+        condition.message = meaning(&condition.message);
+    }
+    for step in &mut status.next {
+        step.why = meaning(&step.why);
+    }
+    for option in &mut status.options {
+        option.cost = meaning(&option.cost);
+    }
+    status.why = status.why.as_deref().map(meaning);
+    status.phase = status.phase.as_deref().map(meaning);
+    status
 }
 
 fn count(number: usize) -> i32 {

@@ -5,8 +5,9 @@ use standby_api::{DataLoss, OrderOutcome, StandbyClusterStatus, names};
 use standby_core::Micros;
 
 use super::{Moment, differs, status};
+use crate::detect::Loss;
 use crate::memory::Memory;
-use crate::observe::Observation;
+use crate::observe::{Observation, Stream};
 use crate::plan::fixtures::{healthy_view, id, observed};
 use crate::plan::plan;
 
@@ -255,4 +256,21 @@ fn what_was_lost_by_consent_is_told_for_ever() {
     observation.losses = vec![lost.clone()];
     let status = seen(&observation, &mut Memory::default(), None, moment(1));
     assert_eq!(status.data_loss, [lost]);
+}
+
+#[test]
+fn a_silence_that_goes_on_is_no_difference_though_the_words_tell_how_long() {
+    let mut observation = observed(Some(healthy_view()));
+    let mut memory = Memory::default();
+    let mut silent_for = |seconds: i64, before: Option<&StandbyClusterStatus>| {
+        observation.facts(3).stream = Stream::Lost(Loss::Silent {
+            silence: Micros::from_millis(seconds.unsigned_abs() * 1_000),
+            phi: f64::INFINITY,
+        });
+        seen(&observation, &mut memory, before, moment(seconds))
+    };
+    let first = silent_for(60, None);
+    let second = silent_for(61, Some(&first));
+    assert_ne!(first, second);
+    assert!(!differs(&first, &second));
 }
