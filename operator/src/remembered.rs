@@ -44,8 +44,7 @@ impl Remembered {
     pub fn saw(&self, key: &Key, view: View) {
         let mut all = self.0.lock();
         let known = all.views.get(key);
-        let higher = |known: &View| known.cluster_id != view.cluster_id || known.epoch < view.epoch;
-        if known.is_none_or(higher) {
+        if known.is_none_or(|known| view.supersedes(known)) {
             all.keep(key, &view);
             all.views.insert(key.clone(), view);
         }

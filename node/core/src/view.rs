@@ -128,6 +128,13 @@ impl View {
         self.alone || !self.synchronous.is_empty()
     }
 
+    /// Whether it takes the place of `known` as the highest view that is known of: it is of a later epoch,
+    /// or of another cluster that now has the name.
+    #[must_use]
+    pub fn supersedes(&self, known: &Self) -> bool {
+        known.cluster_id != self.cluster_id || known.epoch < self.epoch
+    }
+
     /// The first view of a cluster: `primary`, with nobody yet.
     #[must_use]
     pub fn first(cluster_id: ClusterId, primary: NodeId) -> Self {

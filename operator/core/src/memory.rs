@@ -156,8 +156,8 @@ impl Memory {
 
     /// Takes in a view that is recorded, or once was.
     pub fn saw_recorded(&mut self, view: &View) {
-        let higher = |known: &View| known.cluster_id != view.cluster_id || known.epoch < view.epoch;
-        if self.highest_view.as_ref().is_none_or(higher) {
+        let known = self.highest_view.as_ref();
+        if known.is_none_or(|known| view.supersedes(known)) {
             self.highest_view = Some(view.clone());
         }
     }

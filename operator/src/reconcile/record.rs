@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, PostParams};
-use standby_api::{Consent, ConsentKind, DataLoss, StandbyView, StandbyViewSpec};
+use standby_api::{ConsentKind, DataLoss, StandbyView, StandbyViewSpec};
 use standby_core::{View, ViewChange};
 use standby_operator_core::build::view::{join_losses, keep_losses, losses, view as build};
 use standby_operator_core::observe::Recorded;
@@ -118,14 +118,7 @@ pub async fn record(
         .as_ref()
         .map(|object| parse(key, &object.spec))
         .transpose()?;
-    let as_planned = match basis {
-        Basis::Nothing => recorded.is_none(),
-        Basis::View(view) | Basis::Loss { view, .. } => recorded.as_ref() == Some(view),
-        Basis::Nodes {
-            recorded: planned, ..
-        } => recorded == *planned,
-    };
-    if !as_planned {
+    if !basis.is(recorded.as_ref()) {
         return Err(StepError::Superseded);
     }
     let change = check_record(basis, next)?;
@@ -139,7 +132,7 @@ pub async fn record(
         );
     }
     let losses = join_losses(known, basis.loss().map_or(&[], std::slice::from_ref));
-    let mut made = build(cluster, next, consent(basis, next));
+    let mut made = build(cluster, next, basis.consent(next));
     keep_losses(&mut made, &losses);
     let written = write(context, key, made, object).await?;
     held.take(key, Some(written))?;
@@ -181,52 +174,4 @@ async fn write(
         Err(error) if error.is_conflict() || error.is_not_found() => Err(StepError::Superseded),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What a view that no rule allows by itself says of the consent to it.
-fn consent(basis: &Basis, next: &View) -> Option<Consent> {
-    let (kind, by, why, may_lose) = match basis {
-        Basis::Nothing | Basis::View(_) => return None,
-        Basis::Loss { record, .. } => (
-            ConsentKind::AcceptDataLoss,
-            record.by.clone(),
-            record.why.clone(),
-            format!(
-                "what was acknowledged after entry {}, up to entry {}",
-                record.from,
-                record.loses_up_to.unwrap_or_default()
-            ),
-        ),
-        // V10: continuing a lost view names its evidence.
-        Basis::Nodes {
-            recovery,
-            record: None,
-            ..
-        } => (
-            ConsentKind::Recovery,
-            "standby-operator".into(),
-            "the view object was lost or restored, and every node was asked".into(),
-            format!("nothing: {}", recovery.evidence),
-        ),
-        Basis::Nodes {
-            recovery,
-            record: Some(record),
-            ..
-        } => (
-            ConsentKind::Recovery,
-            record.by.clone(),
-            record.why.clone(),
-            format!(
-                "what nodes that could not be asked acknowledged; asked: {}",
-                recovery.evidence
-            ),
-        ),
-    };
-    Some(Consent {
-        kind,
-        epoch: i64::try_from(next.epoch.0).expect("an epoch grows by one a change"),
-        by,
-        why,
-        may_lose: may_lose.chars().take(MAY_LOSE_LENGTH_MAX).collect(),
-    })
 }

@@ -4,6 +4,7 @@
 //! Nothing here talks to anybody or reads a clock.
 
 mod action;
+mod basis;
 mod consent;
 mod establish;
 mod failed;
@@ -38,7 +39,6 @@ mod world;
 
 use std::fmt;
 
-use standby_api::DataLoss;
 use standby_core::{Epoch, Micros, View, ViewChange};
 
 use crate::candidate::{self, CandidateVerdict};
@@ -49,6 +49,7 @@ use crate::observe::Observation;
 use crate::orders::RecoveryConsent;
 
 pub use action::{Action, Planned};
+pub use basis::Basis;
 pub(crate) use consent::known;
 pub use options::Choice;
 pub use orders::{OrderVerdict, Outcome};
@@ -65,44 +66,6 @@ pub struct Recovery {
     pub evidence: String,
     /// Somebody could not be asked, and a person consented to going on without.
     pub consent: Option<RecoveryConsent>,
-}
-
-/// What a view is recorded on top of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Basis {
-    /// Nothing: there must be no view object.
-    Nothing,
-    /// This recorded view, and no other.
-    View(View),
-    /// This recorded view, and a person's consent to losing what the promoted node lacks.
-    Loss {
-        /// The recorded view.
-        view: View,
-        /// What is kept for ever.
-        record: DataLoss,
-    },
-    /// Nothing, or something older than the nodes have: every node was asked, or a person consented to
-    /// going on without (V10).
-    Nodes {
-        /// What is recorded, if anything.
-        recorded: Option<View>,
-        /// The proof.
-        recovery: Recovery,
-        /// What is kept for ever, if it took consent.
-        record: Option<DataLoss>,
-    },
-}
-
-impl Basis {
-    /// What may be lost by it, and is kept for ever.
-    #[must_use]
-    pub fn loss(&self) -> Option<&DataLoss> {
-        match self {
-            Self::Nothing | Self::View(_) => None,
-            Self::Loss { record, .. } => Some(record),
-            Self::Nodes { record, .. } => record.as_ref(),
-        }
-    }
 }
 
 /// Something that will be done later.
