@@ -57,7 +57,11 @@ pub async fn run(options: &Options) -> Result<()> {
     };
     product::install(&cluster, 2, &progress).await?;
 
-    let sample = product::sample(NAME);
+    let sample = if options.rounds > 1 {
+        product::tireless_sample(NAME)
+    } else {
+        product::sample(NAME)
+    };
     progress.say(&format!("$ kubectl apply -f - <<YAML\n{sample}YAML"));
     let step = progress.step("kubectl wait --for=condition=Ready standbycluster/demo");
     let product = Product::apply(&cluster, NAMESPACE, &sample).await?;

@@ -16,45 +16,74 @@ use crate::workload::{Plan, Verdict, Workload};
 #[derive(Serialize)]
 struct Figures {
     cases: Vec<Case>,
-    verdict: Verdict,
+    /// None when the measurement broke off.
+    verdict: Option<Verdict>,
 }
 
-/// Measures `kills` of each fault.
-pub async fn run(number: u8, kills: usize, json: Option<&Path>) -> Result<()> {
+/// The times of every step, by fault and step, in ms.
+type Times = BTreeMap<String, Vec<f64>>;
+
+const FAULTS: [Fault; 3] = [
+    Fault::PrimaryKilled,
+    Fault::StandbyKilled,
+    Fault::PrimaryHostGone,
+];
+
+/// Measures `kills` of each fault whose name contains `only`. What breaks off is left as it is, for a look.
+pub async fn run(number: u8, kills: usize, only: Option<&str>, json: Option<&Path>) -> Result<()> {
     let progress = Progress::new();
     let cluster = Cluster::attach_or_up(number, &progress).await?;
     product::install(&cluster, 2, &progress).await?;
     let namespace = cluster.api.namespace("bench-failover").await?;
-    let outcome = measure(&cluster, &namespace.name, kills, &progress).await;
-    crate::faults::heal(&cluster).await?;
-    namespace.remove().await?;
-    let figures = outcome?;
-    for case in &figures.cases {
+    let mut times = Times::new();
+    let faults: Vec<Fault> = FAULTS
+        .into_iter()
+        .filter(|fault| only.is_none_or(|only| fault.name().contains(only)))
+        .collect();
+    let outcome = measure(
+        &cluster,
+        &namespace.name,
+        (&faults, kills),
+        &mut times,
+        &progress,
+    )
+    .await;
+    let (verdict, broken) = match outcome {
+        Ok(verdict) => (Some(verdict), None),
+        Err(error) => (None, Some(error)),
+    };
+    let cases: Vec<Case> = times
+        .iter()
+        .filter_map(|(name, times_ms)| Case::of(name, times_ms))
+        .collect();
+    for case in &cases {
         progress.say(&format!(
             "{:<40} {:>3} runs  p50 {:>7.0} ms  p99 {:>7.0} ms",
             case.name, case.runs, case.p50_ms, case.p99_ms
         ));
     }
+    let figures = Figures { cases, verdict };
     save(&figures, json)?;
-    ensure(figures.verdict.is_clean(), || {
-        format!("{:?}", figures.verdict.examples)
-    })
+    if let Some(error) = broken {
+        return Err(error);
+    }
+    crate::faults::heal(&cluster).await?;
+    namespace.remove().await?;
+    let clean = figures.verdict.as_ref().is_none_or(Verdict::is_clean);
+    ensure(clean, || format!("{:?}", figures.verdict))
 }
 
 async fn measure(
     cluster: &Cluster,
     namespace: &str,
-    kills: usize,
+    (faults, kills): (&[Fault], usize),
+    times: &mut Times,
     progress: &Progress,
-) -> Result<Figures> {
-    let product = Product::create(cluster, namespace, "db").await?;
+) -> Result<Verdict> {
+    let sample = product::tireless_sample("db");
+    let product = Product::apply(cluster, namespace, &sample).await?;
     let workload = Workload::start(Plan::new(product.target().await?, "bench")).await?;
-    let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for fault in [
-        Fault::PrimaryKilled,
-        Fault::StandbyKilled,
-        Fault::PrimaryHostGone,
-    ] {
+    for fault in faults.iter().copied() {
         let step = progress.counted(fault.name());
         step.set_length(u64::try_from(kills).unwrap_or(u64::MAX));
         for _ in 0..kills {
@@ -76,9 +105,5 @@ async fn measure(
         step.done();
     }
     let (_, verdict) = workload.finish().await?;
-    let cases = times
-        .iter()
-        .filter_map(|(name, times_ms)| Case::of(name, times_ms))
-        .collect();
-    Ok(Figures { cases, verdict })
+    Ok(verdict)
 }

@@ -76,6 +76,9 @@ enum Bench {
         /// How often each fault is done.
         #[arg(long, default_value_t = 20)]
         kills: usize,
+        /// Only faults whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
     },
     /// etcd's own load generator against this product and against three members of etcd.
     Etcd {
@@ -181,7 +184,9 @@ async fn run(arguments: Arguments) -> Result<()> {
 
 async fn measure(number: u8, what: Bench, json: Option<&Path>) -> Result<()> {
     match what {
-        Bench::Failover { kills } => bench::failover::run(number, kills, json).await?,
+        Bench::Failover { kills, only } => {
+            bench::failover::run(number, kills, only.as_deref(), json).await?;
+        }
         Bench::Etcd { only, rounds } => bench::etcd::run(only.as_deref(), rounds, json).await?,
         Bench::Log => bench::log::run(json).await?,
         Bench::Detection {

@@ -110,6 +110,7 @@ impl Host {
             cgroup::signal(init, Signal::KILL);
         }
         cgroup::kill(&self.node()).await?;
+        network::forget(self.layout, self.name).await?;
         until(
             &format!("the loop devices of {} to go", self.node()),
             GONE_TIMEOUT,

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::host::Host;
+use super::network::POD_BRIDGE;
 use crate::error::{Error, Result};
 use crate::parts::Programs;
 
@@ -105,7 +106,7 @@ fn cni(host: Host) -> Value {
         "name": "pods",
         "plugins": [{
             "type": "bridge",
-            "bridge": "cni0",
+            "bridge": POD_BRIDGE,
             "isGateway": true,
             "hairpinMode": true,
             "ipMasq": false,
@@ -180,7 +181,7 @@ fn kube_proxy(host: Host) -> Value {
             "kubeconfig": host.layout.pki().join("kube-proxy.kubeconfig"),
         },
         "detectLocalMode": "BridgeInterface",
-        "detectLocal": {"bridgeInterface": "cni0"},
+        "detectLocal": {"bridgeInterface": POD_BRIDGE},
         // These settings of the kernel are read-only in a network namespace.
         "conntrack": {
             "maxPerCore": 0,
@@ -229,10 +230,14 @@ done
   {provisioner} --kubeconfig={pki}/provisioner.kubeconfig --host={node} \
     --folder={folder}/volumes >> {folder}/logs/provisioner.log 2>&1 &
   until [ -S {folder}/containerd.sock ]; do sleep 0.05; done
-  exec {kubelet} --config={folder}/kubelet.json --kubeconfig={pki}/{node}.kubeconfig \
-    --root-dir={folder}/kubelet --cert-dir={folder}/kubelet/pki --hostname-override={node} \
-    --node-ip={address} --node-labels=topology.kubernetes.io/zone={zone} \
-    >> {folder}/logs/kubelet.log 2>&1
+  # The socket is there before anybody answers on it, and a kubelet that gets no answer ends.
+  while :; do
+    {kubelet} --config={folder}/kubelet.json --kubeconfig={pki}/{node}.kubeconfig \
+      --root-dir={folder}/kubelet --cert-dir={folder}/kubelet/pki --hostname-override={node} \
+      --node-ip={address} --node-labels=topology.kubernetes.io/zone={zone} \
+      >> {folder}/logs/kubelet.log 2>&1
+    sleep 0.5
+  done
 ) &
 sleep infinity &
 # The first process adopts every orphan of the host and must reap it.

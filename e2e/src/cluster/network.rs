@@ -5,6 +5,9 @@ use super::layout::{HOSTS, HostName, Layout};
 use crate::command::{line, run};
 use crate::error::Result;
 
+/// The bridge on each host that its pods are connected to; the host's CNI makes it.
+pub const POD_BRIDGE: &str = "cni0";
+
 /// Lays all cables.
 pub async fn make(layout: Layout) -> Result<()> {
     let switch = layout.switch();
@@ -119,6 +122,19 @@ pub async fn set_link(layout: Layout, host: HostName, up: bool) -> Result<()> {
     line(&format!("ip -n {switch} link set {port} {state}")).await?;
     if up {
         routes(layout, host).await?;
+    }
+    Ok(())
+}
+
+/// What a kernel forgets when it loses power, and a namespace does not: who had which address, the pods'
+/// network, how Services are translated. New pods would be looked for at the old ones' places.
+pub async fn forget(layout: Layout, host: HostName) -> Result<()> {
+    let name = layout.node_name(host);
+    line(&format!("ip -n {name} neigh flush all")).await?;
+    line(&format!("ip netns exec {name} nft flush ruleset")).await?;
+    let links = line(&format!("ip -n {name} -br link show type bridge")).await?;
+    if links.contains(POD_BRIDGE) {
+        line(&format!("ip -n {name} link delete {POD_BRIDGE}")).await?;
     }
     Ok(())
 }
