@@ -77,6 +77,19 @@ impl Kubernetes {
         command::output(command, COMMAND_TIMEOUT * 5).await
     }
 
+    /// How often the status of a `StandbyCluster` was written since the API server started, as it counts.
+    pub async fn status_writes(&self) -> Result<u64> {
+        let text = self.kubectl(&["get", "--raw", "/metrics"]).await?;
+        let of_status = |line: &&str| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains(r#"resource="standbyclusters""#)
+                && line.contains(r#"subresource="status""#)
+        };
+        let counts = text.lines().filter(of_status);
+        let counts = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(counts.sum())
+    }
+
     /// Runs `helm` and returns what it printed.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.helm);
