@@ -1,5 +1,6 @@
-//! The narrow door to the disk: what the log needs of a directory of files, and nothing more, so that
-//! tests can put a disk behind it that fails, tears writes and forgets what was not synced.
+//! The narrow door to the disk: what the log and the small files of a volume need of a directory, and
+//! nothing more, so that tests can put a disk behind it that fails, tears writes and forgets what was not
+//! synced.
 //!
 //! The real implementation writes with `pwrite` and syncs with `fdatasync`. It never retries: after a
 //! failed write or sync nothing is known about the file, and the process has to end.
@@ -86,9 +87,7 @@ impl Disk for DirectoryDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
+            names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         Ok(names)
     }

@@ -1,13 +1,10 @@
 //! Who a volume is. Made once, at the first start.
 
-use std::fs;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 use standby_core::{ClusterId, VolumeId};
 use uuid::Uuid;
 
-use super::sealed::{self, Kind};
+use super::sealed::{self, Folder, Kind};
 use super::{IDENTITY_FILE, LOCK_FILE, VolumeError};
 
 const KIND: Kind = Kind {
@@ -40,27 +37,25 @@ pub(super) fn random_volume_id() -> VolumeId {
 }
 
 impl Identity {
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, VolumeError> {
-        sealed::read(KIND, path)
+    pub(super) fn read(folder: Folder<'_>) -> Result<Option<Self>, VolumeError> {
+        sealed::read(KIND, folder, IDENTITY_FILE)
     }
 
-    pub(super) fn write(&self, dir: &Path, name: &str) -> Result<(), VolumeError> {
-        sealed::write(KIND, dir, name, self)
+    pub(super) fn write(&self, folder: Folder<'_>) -> Result<(), VolumeError> {
+        sealed::write(KIND, folder, IDENTITY_FILE, self)
     }
 
     /// Gives a directory that holds nothing an identity.
-    pub(super) fn create(dir: &Path, node_name: &str) -> Result<Self, VolumeError> {
-        let entries = fs::read_dir(dir).map_err(VolumeError::io("list", dir))?;
-        for entry in entries {
-            let name = entry.map_err(VolumeError::io("list", dir))?.file_name();
-            let name = name.to_string_lossy();
-            if !NO_DATA.contains(&name.as_ref()) && !sealed::is_unfinished(&name) {
-                let found = name.into_owned();
-                return Err(VolumeError::IdentityMissing {
-                    path: dir.to_owned(),
-                    found,
-                });
-            }
+    pub(super) fn create(folder: Folder<'_>, node_name: &str) -> Result<Self, VolumeError> {
+        let names = folder.disk.list();
+        let names = names.map_err(VolumeError::io("list", folder.path))?;
+        let is_data =
+            |name: &String| !NO_DATA.contains(&name.as_str()) && !sealed::is_unfinished(name);
+        if let Some(found) = names.into_iter().find(is_data) {
+            return Err(VolumeError::IdentityMissing {
+                path: folder.path.to_owned(),
+                found,
+            });
         }
         let identity = Self {
             volume: random_volume_id(),
@@ -68,7 +63,7 @@ impl Identity {
             node_name: node_name.to_owned(),
             view_stored: false,
         };
-        identity.write(dir, IDENTITY_FILE)?;
+        identity.write(folder)?;
         Ok(identity)
     }
 }

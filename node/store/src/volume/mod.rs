@@ -11,13 +11,17 @@ mod state;
 pub use identity::Identity;
 pub use state::{PeerAddress, StoredView};
 
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use standby_core::{ClusterId, VolumeId};
 
-use crate::disk::{DiskSpace, disk_space, make_directory};
+use crate::disk::{DirectoryDisk, Disk, DiskSpace, disk_space, make_directory};
+
+use sealed::Folder;
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
@@ -101,11 +105,20 @@ impl VolumeError {
 }
 
 /// A data directory that this process alone uses, until this is dropped.
-#[derive(Debug)]
 pub struct Volume {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
     identity: Identity,
-    _lock: File,
+    _lock: Option<File>,
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volume")
+            .field("path", &self.path)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Volume {
@@ -117,12 +130,36 @@ impl Volume {
     pub fn open(path: &Path, node_name: &str) -> Result<Self, VolumeError> {
         make_directory(path).map_err(VolumeError::io("make", path))?;
         let lock = lock(path)?;
-        let identity = match Identity::read(&path.join(IDENTITY_FILE))? {
+        let disk = DirectoryDisk::open(path).map_err(VolumeError::io("open", path))?;
+        Self::begin(Arc::new(disk), path, node_name, Some(lock))
+    }
+
+    /// As [`Volume::open`], on a disk of the caller's, which nobody else uses. `path` is what errors
+    /// call it, and where log and engine are looked for.
+    ///
+    /// # Errors
+    /// As [`Volume::open`], but [`VolumeError::InUse`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path, node_name: &str) -> Result<Self, VolumeError> {
+        Self::begin(disk, path, node_name, None)
+    }
+
+    fn begin(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        node_name: &str,
+        lock: Option<File>,
+    ) -> Result<Self, VolumeError> {
+        let folder = Folder {
+            disk: disk.as_ref(),
+            path,
+        };
+        let identity = match Identity::read(folder)? {
             Some(identity) => identity,
-            None => Identity::create(path, node_name)?,
+            None => Identity::create(folder, node_name)?,
         };
         let mut volume = Self {
             path: path.to_owned(),
+            disk,
             identity,
             _lock: lock,
         };
@@ -197,9 +234,9 @@ impl Volume {
     /// # Errors
     /// [`VolumeError::Damaged`] also when the file is gone although there was one.
     pub fn load_view(&self) -> Result<Option<StoredView>, VolumeError> {
-        let path = self.path.join(STATE_FILE);
-        let stored = StoredView::read(&path)?;
+        let stored = StoredView::read(self.folder(), STATE_FILE)?;
         if stored.is_none() && self.identity.view_stored {
+            let path = self.path.join(STATE_FILE);
             let what = "the file is missing, although a view was adopted".to_owned();
             return Err(VolumeError::Damaged { path, what });
         }
@@ -211,7 +248,7 @@ impl Volume {
     /// # Errors
     /// After [`VolumeError::Io`] the process must end.
     pub fn store_view(&mut self, stored: &StoredView) -> Result<(), VolumeError> {
-        stored.write(&self.path, STATE_FILE)?;
+        stored.write(self.folder(), STATE_FILE)?;
         if !self.identity.view_stored {
             self.replace_identity(Identity {
                 view_stored: true,
@@ -226,8 +263,15 @@ impl Volume {
         disk_space(&self.path).map_err(VolumeError::io("ask for the space of", &self.path))
     }
 
+    fn folder(&self) -> Folder<'_> {
+        Folder {
+            disk: self.disk.as_ref(),
+            path: &self.path,
+        }
+    }
+
     fn replace_identity(&mut self, identity: Identity) -> Result<(), VolumeError> {
-        identity.write(&self.path, IDENTITY_FILE)?;
+        identity.write(self.folder())?;
         self.identity = identity;
         Ok(())
     }

@@ -6,15 +6,14 @@
 //! {"view":…}
 //! ```
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::VolumeError;
-use crate::disk::sync_directory;
+use crate::disk::Disk;
 use crate::limits::SEALED_FILE_MAX_BYTES;
 
 /// Ends the name of a file that is being written.
@@ -32,49 +31,76 @@ pub(super) fn is_unfinished(name: &str) -> bool {
     name.ends_with(UNFINISHED)
 }
 
+/// The directory that holds such files.
+#[derive(Clone, Copy)]
+pub(super) struct Folder<'a> {
+    pub disk: &'a dyn Disk,
+    /// How it is called in errors.
+    pub path: &'a Path,
+}
+
 /// Replaces the file, durably: a crash leaves the old one or the new one.
 pub(super) fn write(
     kind: Kind,
-    dir: &Path,
+    folder: Folder<'_>,
     name: &str,
     value: &impl Serialize,
 ) -> Result<(), VolumeError> {
     let body = serde_json::to_vec(value).expect("plain structures can be written as JSON");
     let crc = crc32c::crc32c(&body);
-    let head = format!(
+    let mut text = format!(
         "{} {} crc32c {crc:08x} bytes {}\n",
         kind.magic,
         kind.version,
         body.len()
-    );
-    let unfinished = dir.join(format!("{name}{UNFINISHED}"));
-    let path = dir.join(name);
-    let mut file = File::create(&unfinished).map_err(VolumeError::io("make", &unfinished))?;
-    file.write_all(head.as_bytes())
-        .and_then(|()| file.write_all(&body))
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .map_err(VolumeError::io("write", &unfinished))?;
-    fs::rename(&unfinished, &path).map_err(VolumeError::io("replace", &path))?;
-    sync_directory(dir).map_err(VolumeError::io("sync", dir))
+    )
+    .into_bytes();
+    text.extend(body);
+    text.push(b'\n');
+    let Folder { disk, path: dir } = folder;
+    let unfinished = format!("{name}{UNFINISHED}");
+    let path = dir.join(&unfinished);
+    // A crash may have left one.
+    match disk.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(VolumeError::io("remove", &path)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let file = disk
+        .create(&unfinished)
+        .map_err(VolumeError::io("make", &path))?;
+    file.write_at(&text, 0)
+        .and_then(|()| file.sync())
+        .map_err(VolumeError::io("write", &path))?;
+    disk.rename(&unfinished, name)
+        .map_err(VolumeError::io("replace", &dir.join(name)))?;
+    disk.sync_names().map_err(VolumeError::io("sync", dir))
+}
+
+/// All that the file holds, up to a bound. Nothing only if there is no file of that name.
+fn content(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let bytes = file.size()?.min(SEALED_FILE_MAX_BYTES);
+    let mut text = vec![0; usize::try_from(bytes).expect("the bound is small")];
+    let read = file.read_at(&mut text, 0)?;
+    text.truncate(read);
+    Ok(Some(text))
 }
 
 /// Reads the file. Nothing only if there is no file of that name.
-pub(super) fn read<T: DeserializeOwned>(kind: Kind, path: &Path) -> Result<Option<T>, VolumeError> {
-    let mut text = Vec::new();
-    let read =
-        File::open(path).and_then(|file| file.take(SEALED_FILE_MAX_BYTES).read_to_end(&mut text));
-    match read {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(VolumeError::Io {
-                doing: "read",
-                path: path.to_owned(),
-                source,
-            });
-        }
-    }
+pub(super) fn read<T: DeserializeOwned>(
+    kind: Kind,
+    folder: Folder<'_>,
+    name: &str,
+) -> Result<Option<T>, VolumeError> {
+    let path = &folder.path.join(name);
+    let text = content(folder.disk, name).map_err(VolumeError::io("read", path))?;
+    let Some(text) = text else { return Ok(None) };
     let damaged = |what: String| VolumeError::Damaged {
         path: path.to_owned(),
         what,

@@ -1,13 +1,11 @@
 //! The adopted view and the addresses that came with it, so that a restarted node finds its primary
 //! while no operator runs.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 use standby_core::View;
 
 use super::VolumeError;
-use super::sealed::{self, Kind};
+use super::sealed::{self, Folder, Kind};
 
 const KIND: Kind = Kind {
     magic: "standby-state",
@@ -39,11 +37,11 @@ pub struct StoredView {
 }
 
 impl StoredView {
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, VolumeError> {
-        sealed::read(KIND, path)
+    pub(super) fn read(folder: Folder<'_>, name: &str) -> Result<Option<Self>, VolumeError> {
+        sealed::read(KIND, folder, name)
     }
 
-    pub(super) fn write(&self, dir: &Path, name: &str) -> Result<(), VolumeError> {
-        sealed::write(KIND, dir, name, self)
+    pub(super) fn write(&self, folder: Folder<'_>, name: &str) -> Result<(), VolumeError> {
+        sealed::write(KIND, folder, name, self)
     }
 }
