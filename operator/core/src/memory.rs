@@ -109,6 +109,8 @@ pub struct Memory {
     pub in_epoch: Since,
     /// The highest index that may have been acknowledged, as reports have told.
     pub highest: Index,
+    /// What complete nodes said in an epoch that they know to be committed: each of them had it once.
+    pub committed: Option<(Epoch, Index)>,
     /// Since when the cluster has been healthy in the current epoch.
     pub healthy: Since,
     /// When failovers on suspicion were recorded, the oldest first.
@@ -141,6 +143,7 @@ impl Memory {
         for report in observation.nodes.values().filter_map(NodeFacts::live) {
             if report.view.as_ref() == Some(view) {
                 self.confirmed = Some(view.epoch);
+                self.saw_committed(view, report);
             }
             self.highest = self.highest.max(crate::plan::known(view, report));
         }
@@ -152,6 +155,21 @@ impl Memory {
             self.settle_container(observation, now);
             self.time_failover(view, report, now);
         }
+    }
+
+    fn saw_committed(&mut self, view: &View, report: &NodeReport) {
+        if view.complete.contains(&report.node) {
+            let known = self.committed_in(view.epoch).unwrap_or_default();
+            self.committed = Some((view.epoch, known.max(report.commit)));
+        }
+    }
+
+    /// What complete nodes said in `epoch` that they know to be committed, by all reports there were.
+    #[must_use]
+    pub fn committed_in(&self, epoch: Epoch) -> Option<Index> {
+        self.committed
+            .filter(|(in_epoch, _)| *in_epoch == epoch)
+            .map(|(_, index)| index)
     }
 
     /// Takes in a view that is recorded, or once was.

@@ -83,8 +83,7 @@ pub(super) fn failed(
     failure: Failure,
     now: Micros,
 ) -> Situation {
-    let why = failure.why.clone();
-    let itself = failure.reason == FailureReason::Restarted;
+    let (itself, why) = may_go_on(observation, memory, view, &failure);
     let could = candidate::promotable(observation, view, itself);
     let best = could.first().cloned();
     let ordered = ordered(observation, view, &could);
@@ -146,6 +145,39 @@ pub(super) fn failed(
         promote,
         ..Situation::of(phase, why)
     }
+}
+
+/// Whether the old primary may go on by itself, in a new epoch, and what there is to say of its failure:
+/// its process restarted, and nothing tells that its volume is not the one it was.
+fn may_go_on(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    failure: &Failure,
+) -> (bool, String) {
+    if failure.reason != FailureReason::Restarted {
+        return (false, failure.why.clone());
+    }
+    match put_back(observation, memory, view) {
+        Some(what) => (false, format!("{}; {what}", failure.why)),
+        None => (true, failure.why.clone()),
+    }
+}
+
+/// How the volume of a primary that restarted is known to have been put back to an earlier state (V11):
+/// another node that has everything, or it itself before, said that more was committed than its log holds
+/// now. Of a single complete node nobody else could have more.
+fn put_back(observation: &Observation, memory: &Memory, view: &View) -> Option<String> {
+    others(view).next()?;
+    let report = observation.live(&view.primary)?;
+    let committed = memory.committed_in(view.epoch)?;
+    (report.last.index < committed).then(|| {
+        format!(
+            "its log ends at {}, and entries up to {committed} were committed: its volume was put back \
+             to an earlier state (V11)",
+            report.last.index
+        )
+    })
 }
 
 /// Whether a node that has everything is on its way, and has not been for long: all pods were deleted

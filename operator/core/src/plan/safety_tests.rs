@@ -1,7 +1,7 @@
 //! What must never be deleted, promoted or recorded, whatever else is true; and the ways out of states
 //! that once had none.
 
-use standby_core::{Epoch, Micros, View};
+use standby_core::{Epoch, Index, Micros, View};
 
 use super::fixtures::{claim, cluster_id, healthy_view, id, observed, up};
 use super::{Action, Phase, Plan, plan};
@@ -315,6 +315,50 @@ fn v3_a_primary_that_may_have_led_its_view_before_is_given_another() {
         assert_eq!((next.epoch, &next.primary), (Epoch(3), &id(1)), "{plan}");
         assert!(!next.can_acknowledge());
     }
+}
+
+/// `db-1` restarted in the recorded epoch, with a log that ends at entry 5.
+fn restarted_short() -> Observation {
+    let mut observation = observed(Some(healthy_view()));
+    let said = observation.said(1);
+    said.role = NodeRole::Restarted;
+    said.run = "run-2".into();
+    said.serving = false;
+    said.peers.clear();
+    said.last.index = Index(5);
+    (said.durable, said.commit, said.applied) = (Index(5), Index(3), Index(3));
+    observation
+}
+
+#[test]
+fn v11_a_restarted_primary_that_lacks_what_another_knows_to_be_committed_does_not_go_on() {
+    let mut observation = restarted_short();
+    observation.cluster.automatic = false;
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::AwaitingPerson, "{plan}");
+    assert_eq!(plan.view_to_record(), None, "{plan}");
+    assert!(plan.why.contains("its volume was put back"), "{}", plan.why);
+    // Of what is only in its own log nobody knows anything: it goes on.
+    observation.said(2).commit = Index(5);
+    let plan = planned(&observation);
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!(next.primary, id(1), "{plan}");
+}
+
+#[test]
+fn v11_what_was_committed_is_remembered_while_nobody_can_be_asked() {
+    let mut memory = Memory::default();
+    memory.observe(&observed(Some(healthy_view())), NOW);
+    let mut observation = restarted_short();
+    observation.lose(2);
+    memory.observe(&observation, NOW);
+    let blocked = plan(&observation, &mut memory, NOW);
+    assert_eq!(blocked.view_to_record(), None, "{blocked}");
+    assert!(blocked.why.contains("its volume was put back"), "{blocked}");
+    // An operator that never heard of it can only believe the log.
+    let plan = planned(&observation);
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!(next.primary, id(1), "{plan}");
 }
 
 #[test]
