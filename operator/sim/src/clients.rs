@@ -5,6 +5,7 @@ use bytes::Bytes;
 use standby_etcd::pb::etcdserverpb::RangeResponse;
 use standby_etcd::state::Outcome;
 
+use crate::acts::stays;
 use crate::history::Told;
 use crate::time::{MS, SECOND, Time};
 use crate::world::{Event, ProcRef, World};
@@ -163,6 +164,9 @@ pub struct Clients {
     pub service: Option<u32>,
     /// They ask nothing more.
     pub stopped: bool,
+    /// Half of them stay where they are and only read; the others come anew for each question, and do
+    /// not go to this address.
+    pub parted: Option<u32>,
 }
 
 impl Clients {
@@ -174,6 +178,7 @@ impl Clients {
             next_op: 0,
             service: None,
             stopped: false,
+            parted: None,
         }
     }
 }
@@ -204,23 +209,31 @@ impl World {
 
     fn client_connects(&mut self, which: usize) {
         let site = self.client_site();
-        let service = self.clients.service;
+        let avoided = self.clients.parted.filter(|_| !stays(which));
+        let service = self.clients.service.filter(|ip| Some(*ip) != avoided);
         let found = service.and_then(|ip| {
             let proc = self.running().find(|(_, process)| process.ip == ip);
             proc.map(|(proc, process)| (proc, process.host))
         });
         let reached = found.filter(|(_, host)| self.net.reaches(site, *host));
         self.clients.all[which].connected = reached.map(|(proc, _)| proc);
-        let after = if reached.is_some() {
-            MS
-        } else {
-            RECONNECT + self.rng.below(RECONNECT)
+        let after = match (reached, avoided) {
+            (Some(_), _) => MS,
+            (None, Some(_)) => 5 * MS,
+            (None, None) => RECONNECT + self.rng.below(RECONNECT),
         };
         self.schedule(after, Event::Client(which));
     }
 
     fn draw_question(&mut self, which: usize) -> What {
         let at = self.rng.index(KEYS);
+        if self.clients.parted.is_some() && stays(which) {
+            return What::Range {
+                key: key(at),
+                end: Bytes::new(),
+                serializable: false,
+            };
+        }
         let value = self.clients.next_op + 1;
         let client = &self.clients.all[which];
         let (lease, known) = (client.lease, client.known[at]);
@@ -388,9 +401,15 @@ impl World {
             return;
         }
         let pending = client.pending.take().expect("looked at above");
-        let after = self
+        let mut after = self
             .rng
             .between(self.profile.think / 4, self.profile.think * 2);
+        if self.clients.parted.is_some() {
+            after = self.rng.between(MS, 8 * MS);
+            if !stays(which) {
+                self.clients.all[which].connected = None;
+            }
+        }
         if let Reply::Failed(failure) = answer.reply {
             self.clients.all[which].connected = None;
             if failure == Failure::Unknown {

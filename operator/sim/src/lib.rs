@@ -35,5 +35,6 @@ pub mod time;
 pub mod watchers;
 pub mod world;
 
+pub use acts::Act;
 pub use report::Report;
 pub use run::{Run, catches, run, run_many};

@@ -101,6 +101,7 @@ fn work(arguments: &Arguments, next: &AtomicU64, total: &Mutex<Total>) {
     const FAILURES_MAX: usize = 20;
     let how = Run {
         mutant: mutant(arguments.mutant.as_deref()),
+        act: None,
         verbose: arguments.verbose,
     };
     loop {

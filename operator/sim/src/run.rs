@@ -26,6 +26,8 @@ const CATCH_UP: Time = 10 * SECOND;
 pub struct Run {
     /// A rule that every node breaks on purpose.
     pub mutant: Option<Mutant>,
+    /// The act that is played, whichever would be drawn.
+    pub act: Option<Act>,
     /// Print what happens.
     pub verbose: bool,
 }
@@ -41,7 +43,8 @@ pub fn run(seed: u64, how: Run) -> Report {
     world.schedule(SECOND, Event::People);
     world.run_until(BEGINNING);
     world.sleeps(false);
-    let act = Act::draw(&mut world);
+    let drawn = Act::draw(&mut world);
+    let act = how.act.or(drawn);
     let scene = world.rng.below(STORMS);
     for storm in 0..STORMS {
         world.storm_begins();
@@ -121,17 +124,16 @@ pub fn run_many(seed: u64, how: Run) -> Result<Report, String> {
     })
 }
 
-/// Whether one of the first `seeds` seeds notices that every node breaks a rule.
+/// Whether one of the first `seeds` seeds, with this act or the one that is drawn, notices that every node
+/// breaks a rule.
 #[must_use]
-pub fn catches(mutant: Mutant, seeds: u64) -> bool {
+pub fn catches(mutant: Mutant, act: Option<Act>, seeds: u64) -> bool {
     (0..seeds).any(|seed| {
-        run_many(
-            seed,
-            Run {
-                mutant: Some(mutant),
-                verbose: false,
-            },
-        )
-        .is_err()
+        let how = Run {
+            mutant: Some(mutant),
+            act,
+            verbose: false,
+        };
+        run_many(seed, how).is_err()
     })
 }

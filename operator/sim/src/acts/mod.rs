@@ -3,8 +3,11 @@
 
 mod accepted_loss;
 mod nobody_directs;
+mod old_primary_lives;
 mod older_view;
+mod primary_put_back;
 
+pub(crate) use old_primary_lives::stays;
 use standby_operator_core::plan::Phase;
 
 use crate::time::{MS, Time};
@@ -23,6 +26,11 @@ pub enum Act {
     /// The API server's store is put back to a view of the middle of a failover, while an operator takes
     /// over and nodes that know better are not heard (V10).
     OlderView,
+    /// The primary's pod is removed by force, and its process goes on (V5).
+    OldPrimaryLives,
+    /// The primary's volume is put back to an earlier state, while an operator takes over that hears nobody
+    /// else (V6, V11).
+    PrimaryPutBack,
 }
 
 impl Act {
@@ -48,9 +56,12 @@ impl Act {
             Self::NobodyDirects => nobody_directs::play(world),
             Self::AcceptedLoss => accepted_loss::play(world, &cast),
             Self::OlderView => older_view::play(world, &cast),
+            Self::OldPrimaryLives => old_primary_lives::play(world, &cast),
+            Self::PrimaryPutBack => primary_put_back::play(world, &cast),
         }
         world.calm();
         world.people_relent();
+        world.clients.parted = None;
         world.clients_go_on();
         world.acting = false;
     }

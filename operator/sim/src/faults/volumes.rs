@@ -1,5 +1,6 @@
 //! Volumes and the API server's store: lost, put back to an earlier copy, damaged.
 
+use crate::disk::Durable;
 use crate::time::{SECOND, Time};
 use crate::world::{ProcRef, World};
 
@@ -79,6 +80,20 @@ impl World {
             volume.durable = *backup;
             volume.spoiled = true;
         }
+        self.start_soon(at);
+    }
+
+    /// The primary's process ends, its volume is put back to an earlier copy, and it starts again.
+    pub(crate) fn put_back(&mut self, leader: ProcRef, copy: Durable) {
+        let Some(at) = self.proc(leader).map(|process| process.volume) else {
+            return;
+        };
+        self.tell_fault("volume of the primary rolled back");
+        self.faults.volume_at = self.now;
+        self.process_ends(leader, "its volume is put back");
+        let volume = &mut self.volumes[at];
+        volume.durable = copy;
+        volume.spoiled = true;
         self.start_soon(at);
     }
 

@@ -7,6 +7,7 @@ pub mod committed_is_never_cut;
 pub mod complete_has_everything;
 pub mod healed;
 pub mod planned_move_stops_first;
+pub mod put_back_counts_as_empty;
 pub mod recovery_goes_above_all;
 pub mod state_is_one_history;
 pub mod views_are_safe;

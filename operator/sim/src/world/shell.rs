@@ -140,6 +140,7 @@ impl World {
             Output::Truncate(index) => self.truncate(proc, index),
             Output::Send(session, message) => {
                 invariants::adopted_epoch_is_kept::check(self, proc, &message);
+                invariants::put_back_counts_as_empty::check(self, proc, &message);
                 self.send_core(proc, session.0, Packet::Core(message));
             }
             Output::Stream {
