@@ -3,6 +3,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
+use standby_core::Epoch;
 
 pub use crate::pb::commandpb::command::Command;
 use crate::pb::commandpb::{Command as Envelope, Compact, GrantLease, RevokeLease, Sweep};
@@ -121,13 +122,15 @@ pub fn revoke_lease(id: i64) -> Command {
     })
 }
 
-/// Ends the lease `id` that the entry `granted_index` granted, because it ran out.
+/// Ends the lease `id` that the entry `granted_index` granted, because it ran out in `epoch`. Written in
+/// a later epoch, this ends nothing: the lease may have been renewed there.
 #[must_use]
-pub fn expire_lease(id: i64, granted_index: u64) -> Command {
+pub fn expire_lease(id: i64, granted_index: u64, epoch: Epoch) -> Command {
     Command::RevokeLease(RevokeLease {
         id,
         expired: true,
         granted_index,
+        epoch: epoch.0,
     })
 }
 

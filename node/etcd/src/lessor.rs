@@ -26,6 +26,17 @@ pub enum Renewal {
     NotPrimary,
 }
 
+/// A lease that ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The lease.
+    pub id: i64,
+    /// Index of the entry that granted it.
+    pub granted_index: u64,
+    /// The epoch in which it ran out. A later one gives every lease its full time again.
+    pub epoch: Epoch,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Timer {
     grant: Grant,
@@ -222,9 +233,8 @@ impl Lessor {
         Some(order.into_iter().map(|(_, id)| id).collect())
     }
 
-    /// Up to `max` leases that ran out and whose expiry is not on its way, with the index of the entry
-    /// that granted them.
-    pub fn take_expired(&self, view: &ReadView, now: Micros, max: usize) -> Vec<(i64, u64)> {
+    /// Up to `max` leases that ran out and whose expiry is not on its way.
+    pub fn take_expired(&self, view: &ReadView, now: Micros, max: usize) -> Vec<Expired> {
         let mut term = self.term.lock();
         let Some(term) = term.as_mut() else {
             return Vec::new();
@@ -239,7 +249,11 @@ impl Lessor {
             debug_assert_eq!(timer.due(), due, "the queue has every timer once");
             let retry = Some(now.plus(Micros::from_millis(LEASE_EXPIRY_RETRY_MS)));
             term.set(id, Timer { retry, ..timer });
-            expired.push((id, timer.grant.index));
+            expired.push(Expired {
+                id,
+                granted_index: timer.grant.index,
+                epoch: term.epoch,
+            });
         }
         expired
     }

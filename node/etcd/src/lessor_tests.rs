@@ -22,7 +22,7 @@ fn promoted(leases: i64) -> (Machine, Lessor) {
 
 fn expired(lessor: &Lessor, m: &Machine, now: Micros) -> Vec<i64> {
     let expired = lessor.take_expired(&m.state.view(), now, 1_000);
-    expired.into_iter().map(|(id, _)| id).collect()
+    expired.into_iter().map(|expired| expired.id).collect()
 }
 
 #[test]

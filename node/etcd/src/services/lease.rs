@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::node::{Node, mismatched};
 use crate::command;
 use crate::error::EtcdError;
-use crate::lessor::Renewal;
+use crate::lessor::{Expired, Renewal};
 use crate::limits::{
     KEEP_ALIVE_QUEUE, LEASE_EXPIRIES_IN_FLIGHT, LEASE_EXPIRIES_PER_S, LEASE_REVOKE_WAIT_MS,
     LEASE_TICK_MS, MAX_LEASE_TTL_S, MIN_LEASE_TTL_S, QUOTA_LEASE_OVERHEAD_BYTES, SWEEPS_PER_TICK,
@@ -71,8 +71,14 @@ impl<R: Replication<Outcome>> Node<R> {
         let expired = self.lessor().take_expired(self.view(), self.now(), most);
         let node = &self;
         futures::stream::iter(expired)
-            .for_each_concurrent(LEASE_EXPIRIES_IN_FLIGHT, |(id, granted)| async move {
-                if let Err(error) = node.write(command::expire_lease(id, granted)).await {
+            .for_each_concurrent(LEASE_EXPIRIES_IN_FLIGHT, |expired| async move {
+                let Expired {
+                    id,
+                    granted_index,
+                    epoch,
+                } = expired;
+                let expire = command::expire_lease(id, granted_index, epoch);
+                if let Err(error) = node.write(expire).await {
                     tracing::debug!(lease = id, %error, "expiry refused; it is tried again");
                 }
                 node.lessor().gone.notify_waiters();

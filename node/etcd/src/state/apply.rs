@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use standby_core::{Entry, EntryKind, NewHistory};
+use standby_core::{Entry, EntryKind, Epoch, NewHistory, Position};
 use standby_interface::MachineError;
 
 use super::core::{Core, Sweep};
@@ -88,7 +88,7 @@ impl EtcdState {
             EntryKind::Data => {
                 let command = command::decode(entry.payload.clone())
                     .map_err(|error| incomprehensible(position, error.to_string()))?;
-                self.run(command, position.index.0, group)
+                self.run(command, position, group)
                     .map_err(|error| MachineError::Storage(Box::new(error)))?
             }
         };
@@ -131,7 +131,7 @@ impl EtcdState {
     fn run(
         &mut self,
         command: Command,
-        index: u64,
+        position: Position,
         group: &mut Group,
     ) -> Result<Outcome, EtcdError> {
         let mut core = self.shared.core.write();
@@ -151,10 +151,11 @@ impl EtcdState {
                 (Outcome::Txn(response), revision)
             }
             Command::RevokeLease(request) => {
-                let (response, revision) = revoke(txn, &request)?;
+                let (response, revision) = revoke(txn, &request, position.epoch)?;
                 (Outcome::RevokeLease(response), revision)
             }
             Command::GrantLease(request) => {
+                let index = position.index.0;
                 let granted = grant(&mut core, group, &request, index, self.head.revision);
                 (Outcome::GrantLease(granted), self.head.revision)
             }
@@ -239,10 +240,13 @@ fn transaction(mut txn: WriteTxn<'_>, request: TxnRequest) -> Run<TxnResponse> {
     Ok((Ok(response), revision))
 }
 
-/// Deletes the keys of the lease, sorted, in one revision, and the lease.
-fn revoke(mut txn: WriteTxn<'_>, request: &RevokeLease) -> Run<LeaseRevokeResponse> {
+/// Deletes the keys of the lease, sorted, in one revision, and the lease. What is to end it because it ran
+/// out must have been written in the `epoch` in which it did: in a later one it may have been renewed.
+fn revoke(mut txn: WriteTxn<'_>, request: &RevokeLease, epoch: Epoch) -> Run<LeaseRevokeResponse> {
+    let in_time = request.epoch == 0 || request.epoch == epoch.0;
+    let meant = |index| index == request.granted_index && in_time;
     let lease = txn.core.leases.get(request.id);
-    let lease = lease.filter(|l| !request.expired || l.granted_index == request.granted_index);
+    let lease = lease.filter(|lease| !request.expired || meant(lease.granted_index));
     let Some(lease) = lease else {
         let revision = txn.base();
         let gone = LeaseRevokeResponse {

@@ -117,7 +117,9 @@ impl Model {
                 let Some(lease) = self.leases.get(&revoke.id) else {
                     return Ok(Change::default());
                 };
-                if revoke.expired && lease.granted != revoke.granted_index {
+                let epoch = entry.position.epoch.0;
+                let meant = lease.granted == revoke.granted_index && revoke.epoch == epoch;
+                if revoke.expired && !meant {
                     return Ok(Change::default());
                 }
                 if revoke.expired && now < lease.until {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use standby_core::replica::{Input, ReadTicket};
 use standby_etcd::command;
-use standby_etcd::lessor::Renewal;
+use standby_etcd::lessor::{Expired, Renewal};
 use standby_etcd::limits::{LEASE_EXPIRIES_PER_S, LEASE_TICK_MS, MIN_LEASE_TTL_S, SWEEPS_PER_TICK};
 use standby_etcd::pb::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, compare,
@@ -190,8 +190,13 @@ impl World {
         let ticks = usize::try_from(1_000 / LEASE_TICK_MS).expect("a few ticks a second");
         let most = LEASE_EXPIRIES_PER_S / ticks;
         let expired = process.lessor.take_expired(&process.view, local, most);
-        for (id, granted) in expired {
-            let entry = command::encode(command::expire_lease(id, granted));
+        for Expired {
+            id,
+            granted_index,
+            epoch,
+        } in expired
+        {
+            let entry = command::encode(command::expire_lease(id, granted_index, epoch));
             process.waiting.push_back((entry, Asker::NOBODY));
         }
         if process.view.is_sweeping() {

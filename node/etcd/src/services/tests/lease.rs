@@ -54,6 +54,29 @@ async fn a_keep_alive_without_proof_of_primacy_is_not_answered() {
 }
 
 #[tokio::test]
+async fn a_lease_that_was_renewed_in_a_later_epoch_outlives_an_expiry_of_the_one_before() {
+    let bed = Bed::new();
+    bed.grant(7, 10).await.unwrap();
+    bed.node.tick_leases().await;
+    bed.pass(60);
+    // Its end is on its way while writes wait, for want of a standby.
+    let none = u32::try_from(WAYS).unwrap();
+    let ways = bed.local.ways.acquire_many(none).await.unwrap();
+    let ending = bed.node.tick_leases();
+    tokio::pin!(ending);
+    assert!(futures::poll!(&mut ending).is_pending());
+    // The same primary goes on in another epoch, and every lease has its full time again.
+    bed.local.role.send_modify(|info| info.epoch = Epoch(6));
+    assert_eq!(bed.keep_alive(7).await, 10);
+    drop(ways);
+    ending.await;
+    assert_eq!(bed.node.view().leases().len(), 1, "its client was told so");
+    bed.pass(11);
+    bed.node.tick_leases().await;
+    assert_eq!(bed.node.view().leases(), []);
+}
+
+#[tokio::test]
 async fn the_time_to_live_is_told_with_the_keys() {
     let bed = Bed::new();
     bed.grant(7, 10).await.unwrap();

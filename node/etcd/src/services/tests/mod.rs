@@ -15,7 +15,7 @@ use standby_core::{
 use standby_interface::{
     MemberInfo, Refusal, Replication, ReplicationFuture, Role, RoleInfo, StateMachine, StatusInfo,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
 
@@ -53,9 +53,14 @@ struct Local {
     role: watch::Sender<RoleInfo>,
     refusal: Mutex<Option<Refusal>>,
     barriers: AtomicU64,
+    /// Every command needs one of these on its way.
+    ways: Semaphore,
     /// Whom it was asked to make primary.
     moves: Mutex<Vec<String>>,
 }
+
+/// Commands that may be on their way at once, unless a test takes the ways.
+const WAYS: usize = 1_000;
 
 fn node_id() -> NodeId {
     NodeId::new("db-1", "00ff")
@@ -78,9 +83,11 @@ impl Replication<Outcome> for Local {
                 Err(Refusal::DiskFull { .. }) if frees_space => {}
                 other => other?,
             }
+            let _way = self.ways.acquire().await.expect("never closed");
+            let epoch = self.role.borrow().epoch;
             let mut machine = self.machine.lock();
             let index = Index(machine.state.applied().index.0 + 1);
-            let position = Position::new(Epoch(5), index);
+            let position = Position::new(epoch, index);
             let outcomes = machine.state.apply(&[Entry::data(position, payload)]);
             Ok((position, outcomes.expect("memory does not fail").remove(0)))
         })
@@ -141,6 +148,7 @@ impl Bed {
             role: watch::Sender::new(role),
             refusal: Mutex::new(None),
             barriers: AtomicU64::new(0),
+            ways: Semaphore::new(WAYS),
             moves: Mutex::default(),
         });
         let clock = Arc::new(ManualClock::default());

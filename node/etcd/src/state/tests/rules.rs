@@ -120,9 +120,9 @@ fn an_expiry_spares_a_lease_granted_anew() {
     let first = m.state.view().lease(7).unwrap().granted_index;
     m.revoke(7).unwrap();
     m.grant(7).unwrap();
-    m.run(command::expire_lease(7, first));
+    m.run(command::expire_lease(7, first, Epoch(1)));
     let again = m.state.view().lease(7).expect("it is another lease");
-    m.run(command::expire_lease(7, again.granted_index));
+    m.run(command::expire_lease(7, again.granted_index, Epoch(1)));
     assert_eq!(m.state.view().lease(7), None);
 }
 
