@@ -52,8 +52,8 @@ pub const POD_TERMINATING_MAX_MS: u64 = 60_000;
 pub const REPLAN_MAX_MS: u64 = 15_000;
 /// The planner's shortest pause between two looks that only time brings about, in milliseconds.
 pub const REPLAN_MIN_MS: u64 = 50;
-/// How long a node may take to adopt a view it was told before the status calls it stalled, in
-/// milliseconds.
+/// How long a node may take to adopt a view it was told before the status calls it stalled, and before
+/// another one that has everything is promoted, in milliseconds.
 pub const ADOPT_MAX_MS: u64 = 10_000;
 /// A pod that was made in a rolling change and does not work after so long has stopped it, in
 /// milliseconds: that is told. Filling a large volume takes longer, and is told too.

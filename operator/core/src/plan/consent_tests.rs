@@ -4,9 +4,10 @@ use standby_api::names;
 use standby_core::{Epoch, Index, Micros, Position, View};
 
 use super::fixtures::{cluster_id, healthy_view, id, observed};
-use super::move_tests::{order, planned};
-use super::{Basis, Outcome, Phase};
+use super::move_tests::{NOW, order, planned};
+use super::{Basis, Outcome, Phase, plan};
 use crate::limits;
+use crate::memory::Memory;
 use crate::observe::{HostFacts, Observation, PodFacts, Recorded, Stream};
 
 /// Everybody with every acknowledged write is gone; `db-3` is left and ends earlier.
@@ -268,4 +269,23 @@ fn a_primary_whose_pod_was_ended_stays_ended_while_another_waits_by_its_name() {
     assert_eq!(planned(&observation).phase, Phase::Suspected);
     observation.pod_of(1).uid = "pod-1b".into();
     assert_ne!(planned(&observation).phase, Phase::Suspected);
+}
+
+#[test]
+fn a_primary_that_was_seen_to_lead_in_another_pod_is_ended_also_while_the_new_one_runs_unheard() {
+    let mut observation = observed(Some(healthy_view()));
+    let mut memory = Memory::default();
+    memory.observe(&observation, Micros(0));
+    let _ = plan(&observation, &mut memory, Micros(0));
+    // Another pod object is another stream: what was said over the one before is gone with it.
+    observation.pod_of(1).uid = "pod-1b".into();
+    for serial in [1, 2] {
+        observation.lose(serial);
+        observation.facts(serial).report = None;
+    }
+    memory.observe(&observation, NOW);
+    let blocked = plan(&observation, &mut memory, NOW);
+    assert_eq!(blocked.phase, Phase::FailoverBlocked, "{blocked}");
+    let costs = |action| blocked.options.iter().any(|choice| choice.action == action);
+    assert!(costs("acceptDataLoss"), "{blocked}");
 }

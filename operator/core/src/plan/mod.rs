@@ -357,9 +357,11 @@ fn note_times(observation: &Observation, memory: &mut Memory, situation: &Situat
     memory
         .synchronous_missing
         .note(situation.missing_synchronous, epoch, now);
-    memory
-        .adopting
-        .note(situation.phase == Phase::Adopting, epoch, now);
+    memory.adopting.note(
+        situation.adopting || situation.phase == Phase::Adopting,
+        epoch,
+        now,
+    );
     memory
         .stepped_down
         .note(situation.stepped_down.is_some(), epoch, now);

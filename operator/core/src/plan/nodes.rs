@@ -344,7 +344,9 @@ fn remove(
     facts: &NodeFacts,
     plan: &mut Plan,
 ) {
-    if in_view(observation, name) {
+    // It knows of committed entries that the primary lacks (V11): nobody else may have them. That is told.
+    let knows_more = facts.live().is_some_and(|report| report.doubts_primary);
+    if in_view(observation, name) || knows_more {
         return;
     }
     let settled = matches!(situation.phase, Phase::Healthy | Phase::Alone);

@@ -1,13 +1,14 @@
 //! What must never be deleted, promoted or recorded, whatever else is true; and the ways out of states
 //! that once had none.
 
+use standby_api::names;
 use standby_core::{Epoch, Index, Micros, View};
 
 use super::fixtures::{claim, cluster_id, healthy_view, id, observed, up};
 use super::{Action, Phase, Plan, plan};
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded};
+use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded, WriteStall};
 use crate::status::{Moment, status};
 
 const NOW: Micros = Micros::from_millis(100_000);
@@ -283,6 +284,17 @@ fn v11_a_doubt_of_a_node_that_is_not_complete_is_told() {
     assert!(plan.notices.iter().any(|n| n.reason == "PrimaryDoubted"));
 }
 
+#[test]
+fn v11_a_node_above_instances_that_knows_more_than_the_primary_is_kept() {
+    let mut observation = wanting(observed(Some(healthy_view())), 2);
+    observation.said(3).doubt = "the primary's log parts from this one".into();
+    observation.said(3).doubts_primary = true;
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::Healthy);
+    assert!(plan.notices.iter().any(|n| n.reason == "PrimaryDoubted"));
+    assert!(!deletes_pod(&plan, "db-3"), "{plan}");
+}
+
 /// `db-1` was put back to what it was before it led epoch 2, and has been told that epoch again.
 fn not_led_before(epoch: u64) -> Observation {
     let mut observation = observed(Some(healthy_view()));
@@ -387,4 +399,53 @@ fn a_view_that_nobody_has_confirmed_is_told_to_nobody_so_that_nobody_confirms_wh
     let mut memory = Memory::default();
     memory.observe(&observation, NOW);
     assert!(pushes(&plan(&observation, &mut memory, NOW)));
+}
+
+#[test]
+fn a_promise_that_is_not_kept_ends_also_while_the_synchronous_node_is_about_to_leave() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.order(names::ANNOTATION_FENCE, "db-2");
+    let said = observation.said(1);
+    said.peers[1].awaited = true;
+    assert_eq!(planned(&observation).phase, Phase::ReplacingSynchronous);
+    // The one that was to take its place dies, and writes wait for it alone.
+    let said = observation.said(1);
+    said.peers[1].connected = false;
+    said.stall = Some(WriteStall {
+        waiting: Micros::from_millis(60_000),
+        local_disk: false,
+        nodes: vec![id(3)],
+    });
+    observation.lose(3);
+    let plan = planned(&observation);
+    assert_eq!(plan.phase, Phase::EndingPromise, "{plan}");
+    let (next, _) = plan.view_to_record().expect("a view");
+    assert_eq!((next.epoch, &next.synchronous), (Epoch(3), &[id(2)].into()));
+    // A failed one does not acknowledge either: nothing is gained by an epoch with it.
+    observation.lose(2);
+    observation.said(1).peers[0].connected = false;
+    assert_eq!(planned(&observation).phase, Phase::ReplacingSynchronous);
+}
+
+#[test]
+fn a_primary_that_cannot_store_its_view_gives_way_to_another_that_has_everything() {
+    // The disk of db-1 hangs at the moment in which db-3 takes the place of db-2.
+    let view = healthy_view().with_synchronous([id(3)].into());
+    let mut observation = observed(Some(view));
+    observation.said(1).view = Some(healthy_view());
+    let mut memory = Memory::default();
+    let mut plan_at = |observation: &Observation, at| {
+        memory.observe(observation, at);
+        plan(observation, &mut memory, at)
+    };
+    assert_eq!(plan_at(&observation, NOW).phase, Phase::Adopting);
+    let late = NOW.plus(Micros::from_millis(limits::ADOPT_MAX_MS));
+    let overdue = plan_at(&observation, late);
+    let (next, _) = overdue.view_to_record().expect("a view");
+    assert_eq!((next.epoch, &next.primary), (Epoch(4), &id(3)), "{overdue}");
+    // It stays overdue for as long as that could not be recorded; and with nobody else, it is waited for.
+    let later = late.plus(Micros::from_millis(1_000));
+    assert_eq!(plan_at(&observation, later).phase, Phase::FailingOver);
+    observation.lose(3);
+    assert_eq!(plan_at(&observation, later).phase, Phase::Adopting);
 }

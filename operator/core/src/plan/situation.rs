@@ -5,6 +5,7 @@ use standby_core::{Micros, NodeId, View};
 use super::consent::{self, AcceptedLoss};
 use super::handover::{self, Cause, Move, Readiness};
 use super::{Phase, Recovery, establish, failed, hibernation, recovery};
+use crate::candidate;
 use crate::judge::{self, FailureReason, Primary, Synchronous};
 use crate::limits;
 use crate::memory::Memory;
@@ -30,6 +31,8 @@ pub struct Situation {
     pub failure: Option<Failure>,
     /// Whom to promote now (also: whom the first or the recovered view names).
     pub promote: Option<NodeId>,
+    /// The primary has not adopted the recorded view.
+    pub adopting: bool,
     /// The primary has stepped down; whether it has drained.
     pub stepped_down: Option<bool>,
     /// No synchronous node acknowledges in a view that should have one.
@@ -59,6 +62,7 @@ impl Situation {
             why: why.into(),
             failure: None,
             promote: None,
+            adopting: false,
             stepped_down: None,
             missing_synchronous: false,
             replace: Vec::new(),
@@ -96,8 +100,8 @@ pub fn situation(observation: &Observation, memory: &Memory, now: Micros) -> Sit
 fn with_view(observation: &Observation, memory: &Memory, view: &View, now: Micros) -> Situation {
     match judge::primary(observation, view) {
         Primary::Fine => fine(observation, memory, view, now),
-        Primary::Adopting { why } => Situation::of(Phase::Adopting, why),
-        Primary::Suspected { why } => suspected(observation, memory, view, why),
+        Primary::Adopting { why } => adopting(observation, memory, view, why, now),
+        Primary::Suspected { why } => suspected(observation, memory, view, why, now),
         Primary::SteppedDown { drained } => {
             failed::stepped_down(observation, memory, view, drained, now)
         }
@@ -107,8 +111,52 @@ fn with_view(observation: &Observation, memory: &Memory, view: &View, now: Micro
     }
 }
 
+/// The primary is told its view and has not stored it. One that answers and still cannot do that for long
+/// has a disk that hangs or is full, and says nothing of it: whoever else has everything leads instead.
+fn adopting(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    why: String,
+    now: Micros,
+) -> Situation {
+    let held = memory.adopting.held(now);
+    let overdue = held >= Micros::from_millis(limits::ADOPT_MAX_MS);
+    let behind = observation
+        .live(&view.primary)
+        .is_some_and(|report| report.epoch() < view.epoch);
+    let stuck = overdue && behind && candidate::best(observation, view, false).is_some();
+    let situation = if stuck {
+        let failure = Failure {
+            reason: FailureReason::WritePathStuck,
+            why: format!("{why} for {} ms", held.as_millis()),
+        };
+        failed::failed(observation, memory, view, failure, now)
+    } else {
+        Situation::of(Phase::Adopting, why)
+    };
+    Situation {
+        adopting: true,
+        ..situation
+    }
+}
+
 /// Only the operator has lost it. If nobody but it has everything, a person may give up on it all the same.
-fn suspected(observation: &Observation, memory: &Memory, view: &View, why: String) -> Situation {
+fn suspected(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    why: String,
+    now: Micros,
+) -> Situation {
+    if led_in_another_pod(observation, memory, view) {
+        let name = &view.primary.name;
+        let failure = Failure {
+            reason: FailureReason::PodGone,
+            why: format!("the pod that {name} led in does not exist, another was made since"),
+        };
+        return failed::failed(observation, memory, view, failure, now);
+    }
     if view.alone
         && let Some(loss) = consent::accepted_loss(observation, memory, view)
     {
@@ -122,6 +170,19 @@ fn suspected(observation: &Observation, memory: &Memory, view: &View, why: Strin
         suspicion: Some(why.clone()),
         ..Situation::of(Phase::Suspected, why)
     }
+}
+
+/// Whether the primary was seen to lead in a pod that is not there any more. What that pod's process said
+/// went with its stream; this is what is remembered of it.
+fn led_in_another_pod(observation: &Observation, memory: &Memory, view: &View) -> bool {
+    let pod = observation
+        .node(&view.primary.name)
+        .and_then(|facts| facts.pod.as_ref());
+    let holder = memory
+        .holder
+        .as_ref()
+        .filter(|holder| holder.node == view.primary);
+    matches!((pod, holder), (Some(pod), Some(holder)) if pod.uid != holder.pod_uid)
 }
 
 /// The primary works. Ought it to hand over its role, and can it?
@@ -233,18 +294,21 @@ fn synchronous(observation: &Observation, view: &View, primary: &NodeReport) -> 
             }
         }
     }
-    if !replace.is_empty() {
-        return Situation {
-            missing_synchronous: replace.iter().any(|(_, failed)| *failed),
-            replace,
-            suspicion,
-            ..Situation::of(Phase::ReplacingSynchronous, words.join("; "))
-        };
-    }
-    if let Some(why) = broken_promise(observation, view, primary) {
+    let missing = replace.iter().any(|(_, failed)| *failed);
+    // Those that will leave still acknowledge: writes wait for nobody but the one that was promised.
+    let broken = broken_promise(observation, view, primary).filter(|_| !missing);
+    if let Some(why) = broken {
         return Situation {
             suspicion,
             ..Situation::of(Phase::EndingPromise, why)
+        };
+    }
+    if !replace.is_empty() {
+        return Situation {
+            missing_synchronous: missing,
+            replace,
+            suspicion,
+            ..Situation::of(Phase::ReplacingSynchronous, words.join("; "))
         };
     }
     let names: Vec<&str> = view.synchronous.iter().map(|n| n.name.as_str()).collect();
