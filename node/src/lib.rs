@@ -14,4 +14,6 @@ pub mod probe;
 pub mod recovery;
 pub mod replication;
 pub mod run;
+#[cfg(test)]
+mod shell_tests;
 pub mod tls;

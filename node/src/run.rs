@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::control::Session;
 use crate::limits::{CLIENTS_CLOSED_AFTER_MS, DRAIN_MS, HANDOVER_MS};
+use crate::peers::network::Tcp;
 use crate::peers::{PeerContext, dialer, listener, views};
 use crate::probe::{self, NodeMetrics};
 use crate::replication::{ApplyJob, Command, LogJob, NodeReplication, Told};
@@ -178,10 +179,10 @@ impl Engine {
             node: self.node.clone(),
         };
         let role = self.handles.role.clone();
-        let asks = views::run(Arc::clone(&context), asker, role, addresses.clone());
+        let asks = views::run(Arc::clone(&context), Tcp, asker, role, addresses.clone());
         tokio::spawn(asks);
         let driver_thread = &self.handles.driver_thread;
-        driver_thread.spawn(dialer::run(Arc::clone(&context), follow, addresses));
+        driver_thread.spawn(dialer::run(Arc::clone(&context), Tcp, follow, addresses));
         tasks.spawn_on(
             listener::run(context, peer, shutdown.clone()),
             driver_thread,

@@ -11,7 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::limits::TLS_RELOAD_MS;
@@ -129,11 +129,11 @@ impl Tls {
     }
 
     /// Accepts a connection whose other end must show a certificate of the cluster's CA.
-    pub async fn accept_mutual(
+    pub async fn accept_mutual<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         limit: Duration,
-    ) -> Result<tokio_rustls::server::TlsStream<TcpStream>, TlsError> {
+    ) -> Result<tokio_rustls::server::TlsStream<S>, TlsError> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.configs().mutual));
         match tokio::time::timeout(limit, acceptor.accept(stream)).await {
             Ok(accepted) => accepted.map_err(TlsError::Handshake),
@@ -142,12 +142,12 @@ impl Tls {
     }
 
     /// Connects to the node `name`, which must show a certificate for that name.
-    pub async fn connect(
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        stream: S,
         name: &str,
         limit: Duration,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, TlsError> {
+    ) -> Result<tokio_rustls::client::TlsStream<S>, TlsError> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|error| TlsError::Peer(format!("{name:?} is no DNS name: {error}")))?;
         let connector = TlsConnector::from(Arc::clone(&self.configs().dial));

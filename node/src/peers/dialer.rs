@@ -7,9 +7,9 @@ use std::time::Duration;
 use standby_core::NodeId;
 use standby_core::replica::Input;
 use standby_store::volume::PeerAddress;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::network::Dial;
 use super::{PeerContext, connection};
 use crate::limits::{HANDSHAKE_MS, PEER_CONNECT_MS, REDIAL_FIRST_MS, REDIAL_LONGEST_MS};
 use crate::replication::Command;
@@ -18,8 +18,9 @@ use crate::replication::Command;
 pub type Addresses = watch::Receiver<(Vec<PeerAddress>, String)>;
 
 /// Dials until the driver has gone.
-pub async fn run<O: Send + 'static>(
+pub async fn run<O: Send + 'static, D: Dial>(
     context: Arc<PeerContext<O>>,
+    network: D,
     mut follow: watch::Receiver<Option<NodeId>>,
     mut addresses: Addresses,
 ) {
@@ -35,7 +36,7 @@ pub async fn run<O: Send + 'static>(
             }
             continue;
         };
-        let attempt = dial_and_run(&context, &target, &address);
+        let attempt = dial_and_run(&context, &network, &target, &address);
         tokio::pin!(attempt);
         let outcome = loop {
             tokio::select! {
@@ -98,21 +99,20 @@ async fn wait_for_news(
 }
 
 /// Opens a connection to a peer's port.
-pub(super) async fn connect(address: &str) -> io::Result<TcpStream> {
+pub(super) async fn connect<D: Dial>(network: &D, address: &str) -> io::Result<D::Stream> {
     let limit = Duration::from_millis(PEER_CONNECT_MS);
-    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
-    let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    super::prepare(&stream);
-    Ok(stream)
+    let connected = tokio::time::timeout(limit, network.dial(address)).await;
+    connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 /// Connects and runs the connection to its end. The error says whether connecting was refused.
-async fn dial_and_run<O: Send + 'static>(
+async fn dial_and_run<O: Send + 'static, D: Dial>(
     context: &Arc<PeerContext<O>>,
+    network: &D,
     target: &NodeId,
     address: &str,
 ) -> Result<(), bool> {
-    let stream = match connect(address).await {
+    let stream = match connect(network, address).await {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%target, address, %error, "the primary cannot be reached");

@@ -1,6 +1,7 @@
 //! Whom the dialer keeps and whom it leaves, over loopback.
 
 use super::*;
+use crate::peers::network::Tcp;
 use crate::peers::testing::context;
 use tokio::net::TcpListener;
 
@@ -26,7 +27,7 @@ async fn a_connection_is_left_only_when_its_own_end_moves() {
     let (context, mut told) = context();
     let (_follow, following) = watch::channel(Some(NodeId::new("p", "1")));
     let (known, knowing) = watch::channel(addresses(&[("p", &first)]));
-    let dialing = tokio::spawn(run(Arc::new(context), following, knowing));
+    let dialing = tokio::spawn(run(Arc::new(context), Tcp, following, knowing));
     let _kept = first.accept().await.expect("it dials");
     for _ in 0..ROUNDS {
         tokio::task::yield_now().await;

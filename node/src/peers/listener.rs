@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::network::Accept;
 use super::{PeerContext, connection};
 use crate::limits::{HANDSHAKE_MS, PEER_CONNECTIONS_MAX};
 use crate::tls::{NODE_IDENTITY, Tls};
@@ -15,7 +16,7 @@ use crate::tls::{NODE_IDENTITY, Tls};
 /// Accepts until `shutdown`.
 pub async fn run<O: Send + 'static>(
     context: Arc<PeerContext<O>>,
-    listener: TcpListener,
+    listener: impl Accept,
     shutdown: CancellationToken,
 ) {
     let slots = Arc::new(Semaphore::new(PEER_CONNECTIONS_MAX));
@@ -25,7 +26,7 @@ pub async fn run<O: Send + 'static>(
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accepting a peer failed");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -48,8 +49,11 @@ pub async fn run<O: Send + 'static>(
     }
 }
 
-async fn serve<O: Send + 'static>(context: Arc<PeerContext<O>>, stream: TcpStream) {
-    super::prepare(&stream);
+async fn serve<O, S>(context: Arc<PeerContext<O>>, stream: S)
+where
+    O: Send + 'static,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let Some(tls) = &context.tls else {
         return connection::run(context, stream, false, None).await;
     };
@@ -59,10 +63,10 @@ async fn serve<O: Send + 'static>(context: Arc<PeerContext<O>>, stream: TcpStrea
     }
 }
 
-async fn handshake(
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &Tls,
-    stream: TcpStream,
-) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Vec<String>), crate::tls::TlsError> {
+    stream: S,
+) -> Result<(tokio_rustls::server::TlsStream<S>, Vec<String>), crate::tls::TlsError> {
     let accepted = tls
         .accept_mutual(stream, Duration::from_millis(HANDSHAKE_MS))
         .await?;

@@ -2,25 +2,22 @@
 //! them, backpressure both ways.
 //!
 //! A follower dials the primary ([`dialer`]); a node accepts its followers ([`listener`]); both ends run
-//! the same [`connection`]. A node whose primary does not answer asks the others ([`views`]). Nothing here
-//! decides what a message means.
+//! the same [`connection`]. A node whose primary does not answer asks the others ([`views`]). What all of
+//! them need of the network stands in [`network`]. Nothing here decides what a message means.
 
 pub mod connection;
 pub mod dialer;
 pub mod listener;
+pub mod network;
 pub mod views;
 pub mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use standby_core::replica::SessionId;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::limits::{PEER_DEAD_AFTER_MS, PEER_KEEPALIVE_MS, PEER_KEEPALIVES_MAX};
 use crate::replication::{ApplyJob, Command, LogBacklog, Shared, Tail};
 use crate::tls::Tls;
 
@@ -50,28 +47,8 @@ impl<O> PeerContext<O> {
     }
 }
 
-/// Has the system end a connection whose other end is gone without a word, so that what is queued for it
-/// does not grow until the system's own patience (many minutes) ends.
-fn prepare(stream: &TcpStream) {
-    let pause = Duration::from_millis(PEER_KEEPALIVE_MS);
-    let keepalive = TcpKeepalive::new()
-        .with_time(pause)
-        .with_interval(pause)
-        .with_retries(PEER_KEEPALIVES_MAX);
-    let socket = SockRef::from(stream);
-    let dead_after = Some(Duration::from_millis(PEER_DEAD_AFTER_MS));
-    let set = stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(dead_after));
-    if let Err(error) = set {
-        // A socket that refuses is closed soon anyway.
-        tracing::debug!(%error, "a peer's socket takes no options");
-    }
-}
-
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     use super::*;
     use standby_core::Index;
     use standby_store::log::{Log, LogOptions};

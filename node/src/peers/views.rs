@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::codec::Framed;
 
 use super::dialer::{Addresses, connect};
+use super::network::Dial;
 use super::wire::{self, Packet};
 use super::{PeerContext, connection};
 use crate::limits::{HANDSHAKE_MS, VIEW_ASK_AFTER_MS, VIEW_ASK_EVERY_MS};
@@ -35,8 +36,9 @@ pub struct Asker {
 }
 
 /// Asks, whenever the primary is out of reach for long, until the driver has gone.
-pub async fn run<O: Send + 'static>(
+pub async fn run<O: Send + 'static, D: Dial>(
     context: Arc<PeerContext<O>>,
+    network: D,
     asker: Asker,
     role: watch::Receiver<RoleInfo>,
     addresses: Addresses,
@@ -55,7 +57,7 @@ pub async fn run<O: Send + 'static>(
             continue;
         }
         let known = addresses.borrow().0.clone();
-        let question = asker.ask_next(&context, &known, turn);
+        let question = asker.ask_next(&context, &network, &known, turn);
         match tokio::time::timeout(pause, question).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "no node told its view"),
@@ -81,9 +83,10 @@ fn whom(
 }
 
 impl Asker {
-    async fn ask_next<O: Send + 'static>(
+    async fn ask_next<O: Send + 'static, D: Dial>(
         &self,
         context: &PeerContext<O>,
+        network: &D,
         known: &[PeerAddress],
         turn: usize,
     ) -> Result<(), Failure> {
@@ -98,7 +101,7 @@ impl Asker {
             return Ok(());
         };
         let mine = status.view.as_ref().map_or(Epoch(0), |view| view.epoch);
-        let stream = connect(&peer.peer).await?;
+        let stream = connect(network, &peer.peer).await?;
         let hello = self.hello(status);
         let limit = Duration::from_millis(HANDSHAKE_MS);
         let view = match &context.tls {

@@ -1,6 +1,7 @@
 //! Asking for a view, over loopback.
 
 use super::*;
+use crate::peers::network::Tcp;
 use crate::peers::testing::context;
 use standby_core::replica::{Replica, Start, Timing};
 use standby_core::{Index, Micros};
@@ -77,7 +78,7 @@ async fn a_later_view_that_another_node_knows_is_taken_up() {
         node: NodeId::new("me", "1"),
     };
     let known = [peer("p", "127.0.0.1:1"), peer("b", &address)];
-    let answered = asker.ask_next(&context, &known, 0).await;
+    let answered = asker.ask_next(&context, &Tcp, &known, 0).await;
     answered.expect("it is answered");
     match other.await.expect("it answered") {
         Packet::Core(Message::Hello(hello)) => {

@@ -143,7 +143,7 @@ impl<M: StateMachine> ApplyThread<M> {
     }
 
     /// Does a job; returns the bytes that were applied.
-    fn take(&mut self, job: ApplyJob<M::Outcome>) -> u64 {
+    pub(crate) fn take(&mut self, job: ApplyJob<M::Outcome>) -> u64 {
         match job {
             ApplyJob::Apply { through, waiters } => return self.apply(through, waiters),
             ApplyJob::Reads(replies) => {
@@ -254,7 +254,7 @@ impl<M: StateMachine> ApplyThread<M> {
         }
     }
 
-    fn open_snapshots(&mut self, wanted: &mut Vec<SnapshotRequest>) {
+    pub(crate) fn open_snapshots(&mut self, wanted: &mut Vec<SnapshotRequest>) {
         let applied = self.machine.applied().index;
         while let Some(at) = wanted
             .iter()
@@ -268,7 +268,7 @@ impl<M: StateMachine> ApplyThread<M> {
         }
     }
 
-    fn checkpoint(&mut self) {
+    pub(crate) fn checkpoint(&mut self) {
         let position = self.machine.checkpoint();
         let position = position.unwrap_or_else(|error| fatal("making the state durable", &error));
         let _ = self

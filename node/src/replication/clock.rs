@@ -1,8 +1,9 @@
 //! The monotonic clock of this process, the only source of time for the core.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use standby_core::Micros;
+use tokio::time::Instant;
 
 /// Counts microseconds from a little before the process's start.
 #[derive(Clone, Copy, Debug)]

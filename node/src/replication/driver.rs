@@ -182,6 +182,13 @@ impl<O: Send + 'static> Driver<O> {
         }
     }
 
+    /// Never looks but sleeps: where time is simulated, it does not pass while somebody looks.
+    #[cfg(test)]
+    pub(crate) fn sleeping(mut self) -> Self {
+        (self.answers, self.commands) = (Patience::new(0), Patience::new(0));
+        self
+    }
+
     /// Works until nobody can tell it anything more.
     pub async fn run(mut self) {
         self.settle();

@@ -84,7 +84,7 @@ impl LogThread {
     }
 
     /// Does a job, and with an append every append that waits directly behind it.
-    fn take(&mut self, job: LogJob) {
+    pub(crate) fn take(&mut self, job: LogJob) {
         let mut next = Some(job);
         while let Some(job) = next.take() {
             match job {

@@ -37,8 +37,18 @@ pub struct Fatal {
     pub error: String,
 }
 
+/// How a node says in a test that its process would end.
+#[cfg(test)]
+pub(crate) const NODE_ENDS: &str = "the process ends";
+
 /// Ends the process at once. The log is the truth; a restart finds what is durable.
+///
+/// # Panics
+/// Only in tests, in which many nodes share a process.
 pub fn end_process(fatal: &Fatal) -> ! {
     tracing::error!(what = fatal.what, error = %fatal.error, "the process ends");
-    std::process::exit(1)
+    #[cfg(test)]
+    panic!("{NODE_ENDS}: {fatal}");
+    #[cfg(not(test))]
+    std::process::exit(1);
 }
