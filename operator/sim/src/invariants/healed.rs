@@ -45,6 +45,9 @@ pub fn missing(world: &World) -> Option<String> {
     if let Some((name, _)) = pods.clone().find(|(_, pod)| pod.deleting.is_some()) {
         return Some(format!("pod {name} is being deleted"));
     }
+    if let Some(name) = orphan(world) {
+        return Some(format!("{name} runs in a pod that was removed"));
+    }
     let running = world.running().count();
     if running < world.wanted() {
         return Some(format!(
@@ -63,6 +66,19 @@ pub fn missing(world: &World) -> Option<String> {
         }
     }
     None
+}
+
+/// A process whose pod was removed by force: its host has not heard of it yet.
+fn orphan(world: &World) -> Option<&str> {
+    let known = |uid: &String| {
+        let mut pods = world.api.objects.pods.iter();
+        pods.any(|(_, pod)| pod.uid == *uid)
+    };
+    let hosts = world.hosts.all.iter();
+    hosts
+        .flat_map(|host| &host.pods)
+        .find(|(uid, pod)| pod.proc.is_some() && !known(uid))
+        .map(|(_, pod)| pod.name.as_str())
 }
 
 /// Checked when nobody writes any more and everything has arrived.
