@@ -10,7 +10,7 @@ use standby_operator_core::build::view::join_losses;
 use standby_operator_core::facts::cluster_facts;
 use standby_operator_core::observe::{Observation, Recorded};
 use standby_operator_core::orders::Orders;
-use standby_operator_core::plan::{Action, Basis, Phase, Plan, plan};
+use standby_operator_core::plan::{Action, Phase, Plan, plan};
 use standby_operator_core::validate::ValidatedCluster;
 use tracing::info;
 
@@ -124,8 +124,8 @@ impl Actor {
                 self.recorded = Recorded::View(next.clone());
                 self.looked = Some(now);
                 self.memory.view_recorded(next, now);
-                if matches!(basis, Basis::Nodes { .. }) {
-                    // The API server's store was put back, and the read-write slice with it.
+                if basis.is_recovery() {
+                    // The read-write slice was put back too.
                     self.announced = None;
                 }
                 self.tell_all(plan);

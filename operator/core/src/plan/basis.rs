@@ -56,6 +56,13 @@ impl Basis {
         }
     }
 
+    /// Whether the API server's store was put back, or lost the view: whatever else was written there
+    /// before may be gone or older too.
+    #[must_use]
+    pub fn is_recovery(&self) -> bool {
+        matches!(self, Self::Nodes { .. })
+    }
+
     /// What `next` says of the consent to it, if no rule allows it by itself.
     ///
     /// # Panics

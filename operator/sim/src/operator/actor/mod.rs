@@ -12,7 +12,7 @@ use standby_api::StandbyCluster;
 use standby_core::{Epoch, Micros, View};
 use standby_operator_core::memory::Memory;
 use standby_operator_core::observe::{Observation, Recorded};
-use standby_operator_core::plan::{Action, Basis, Phase, Plan, plan};
+use standby_operator_core::plan::{Action, Phase, Plan, plan};
 use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
 
 use super::OperatorEvent;
@@ -352,8 +352,8 @@ impl World {
             (Purpose::Record, Wait::Record(planned), Response::Written(version)) => {
                 let (next, basis) = planned.1.view_to_record().expect("it was planned");
                 let next = next.clone();
-                if matches!(basis, Basis::Nodes { .. }) {
-                    // The store was put back, and the Service's slice with it.
+                if basis.is_recovery() {
+                    // The Service's slice was put back too.
                     actor.announced = None;
                 }
                 actor.memory.view_recorded(&next, now);
