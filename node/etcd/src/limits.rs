@@ -96,9 +96,15 @@ pub const ACCEPT_RETRY_MS: u64 = 50;
 pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// HTTP/2 window of one connection.
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// The answer to a client's ping waits so long for a response to travel with: longer than nearly every
-/// response takes, shorter than any time limit of a keep-alive.
-pub const PONG_HELD_MS: u64 = 40;
+/// The answer to a client's ping goes with the first response after this: much longer than a response
+/// takes, so that there are few pings beside the requests.
+pub const PONG_RIPE_MS: u64 = 25;
+/// It waits no longer than this for a response to travel with: shorter than any time limit of a
+/// keep-alive.
+pub const PONG_HELD_MS: u64 = 50;
+/// It goes with the next response once so much was sent since the ping: a client that receives much
+/// sets its windows by the pings.
+pub const PONG_BESIDE_BYTES: usize = 16 << 10;
 /// Requests of one connection that a client may take back before they are looked at: as many time out
 /// at once in a failover, and that must not cost the connection.
 pub const H2_RESETS_PENDING_MAX: usize = 4_096;

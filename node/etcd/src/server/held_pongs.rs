@@ -1,9 +1,11 @@
-//! Answers to HTTP/2 pings travel with the next response.
+//! Answers to HTTP/2 pings take their time, and travel with a response.
 //!
-//! Clients made with Go's gRPC send a ping with nearly every response they get, to measure the link.
-//! Answered at once, each costs a packet of its own, and with it about as much of both machines' time
-//! as the response did. Held back for some milliseconds they go along with what is sent anyway.
-//! Nothing else is ever held back, and never for longer than [`PONG_HELD_MS`].
+//! Clients made with Go's gRPC measure the link: with a response they send a ping, unless one is still
+//! unanswered. Answered at once, ping and answer each cost a packet of their own beside every request,
+//! and with it about as much of both machines' time as the request did. So an answer waits for
+//! [`PONG_RIPE_MS`], then goes along with what is sent anyway, or alone after [`PONG_HELD_MS`]. While
+//! much is being sent ([`PONG_BESIDE_BYTES`]) it goes at once: then the client needs its measurement.
+//! Nothing else is ever held back.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::limits::PONG_HELD_MS;
+use super::frame_cursor::FrameCursor;
+use crate::limits::{PONG_BESIDE_BYTES, PONG_HELD_MS, PONG_RIPE_MS};
 
 /// A ping's answer: length 8, type 6, flag ACK, stream 0, eight bytes of the ping (RFC 9113 §6.7).
 const PONG_BYTES: usize = 17;
@@ -24,11 +27,18 @@ pub(super) struct HeldPongs<IO> {
     io: IO,
     /// An answer that waits, or what is left of one that is being sent.
     held: Vec<u8>,
-    /// The answer goes now, in company or not.
-    due: bool,
+    since: Instant,
+    /// Bytes that were sent while it waits.
+    beside: usize,
+    /// Where in the frames the caller is: an answer can go only between two of them.
+    cursor: FrameCursor,
     timer: Pin<Box<Sleep>>,
     /// The timer will wake the connection; it is left to run when the answer has gone before.
     armed: bool,
+}
+
+fn is_pong(bytes: &[u8]) -> bool {
+    bytes.len() == PONG_BYTES && bytes.starts_with(&PONG_HEAD)
 }
 
 impl<IO: AsyncWrite + Unpin> HeldPongs<IO> {
@@ -36,7 +46,9 @@ impl<IO: AsyncWrite + Unpin> HeldPongs<IO> {
         Self {
             io,
             held: Vec::with_capacity(PONG_BYTES),
-            due: false,
+            since: Instant::now(),
+            beside: 0,
+            cursor: FrameCursor::default(),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             armed: false,
         }
@@ -44,37 +56,56 @@ impl<IO: AsyncWrite + Unpin> HeldPongs<IO> {
 
     /// Keeps what is just a ping's answer.
     fn hold(&mut self, bytes: &[u8]) -> bool {
-        let keep =
-            self.held.is_empty() && bytes.len() == PONG_BYTES && bytes.starts_with(&PONG_HEAD);
+        let keep = is_pong(bytes) && self.held.is_empty() && self.cursor.between_frames();
         if keep {
             self.held.extend_from_slice(bytes);
+            self.since = Instant::now();
+            self.beside = 0;
             if !self.armed {
-                let until = Instant::now() + Duration::from_millis(PONG_HELD_MS);
-                self.timer.as_mut().reset(until);
+                let due_at = self.due_at();
+                self.timer.as_mut().reset(due_at);
                 self.armed = true;
             }
         }
         keep
     }
 
-    /// Whether the time of what is held has come. Has the connection woken at that time.
-    fn look_at_time(&mut self, context: &mut Context<'_>) {
-        if self.armed && self.timer.as_mut().poll(context).is_ready() {
-            self.armed = false;
-            self.due = true;
-        }
+    fn due_at(&self) -> Instant {
+        self.since + Duration::from_millis(PONG_HELD_MS)
     }
 
-    /// Sends what is held.
+    /// Whether what is held goes with `slices`.
+    fn goes_with(&self, slices: &[IoSlice<'_>]) -> bool {
+        let begun = self.held.len() < PONG_BYTES;
+        begun
+            // Answers keep their order.
+            || matches!(slices, [only] if is_pong(only))
+            || self.beside >= PONG_BESIDE_BYTES
+            || self.since.elapsed() >= Duration::from_millis(PONG_RIPE_MS)
+    }
+
+    /// Whether what is held has to go by itself now. Has the connection woken when it will have to.
+    fn is_due(&mut self, context: &mut Context<'_>) -> bool {
+        while self.armed && self.timer.as_mut().poll(context).is_ready() {
+            // It may have been set for an answer that went before.
+            self.armed = !self.held.is_empty() && Instant::now() < self.due_at();
+            if self.armed {
+                let due_at = self.due_at();
+                self.timer.as_mut().reset(due_at);
+            }
+        }
+        !self.held.is_empty() && Instant::now() >= self.due_at()
+    }
+
+    /// Sends what is held, if the last frame is all there.
     fn send_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
+        while !self.held.is_empty() && self.cursor.between_frames() {
             let sent = ready!(Pin::new(&mut self.io).poll_write(context, &self.held))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.held.drain(..sent);
         }
-        self.due = false;
         Poll::Ready(Ok(()))
     }
 
@@ -90,15 +121,46 @@ impl<IO: AsyncWrite + Unpin> HeldPongs<IO> {
         let sent = ready!(Pin::new(&mut self.io).poll_write_vectored(context, &all))?;
         let of_held = sent.min(self.held.len());
         self.held.drain(..of_held);
-        if self.held.is_empty() {
-            self.due = false;
-        }
         if sent > of_held {
-            return Poll::Ready(Ok(sent - of_held));
+            return self.went(slices, sent - of_held);
         }
         // Only a part of what was held went: what is left goes first, then the caller's.
         ready!(self.send_held(context))?;
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+        let sent = ready!(Pin::new(&mut self.io).poll_write_vectored(context, slices))?;
+        self.went(slices, sent)
+    }
+
+    fn send(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let [only] = slices
+            && self.hold(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
+        if !self.held.is_empty() && self.cursor.between_frames() && self.goes_with(slices) {
+            return self.send_with_held(context, slices);
+        }
+        let io = Pin::new(&mut self.io);
+        let sent = ready!(match slices {
+            [only] => io.poll_write(context, only),
+            several => io.poll_write_vectored(context, several),
+        })?;
+        self.beside = self.beside.saturating_add(sent);
+        self.went(slices, sent)
+    }
+
+    /// Notes that the first `sent` bytes of `slices` were sent.
+    fn went(&mut self, slices: &[IoSlice<'_>], sent: usize) -> Poll<io::Result<usize>> {
+        let mut left = sent;
+        for slice in slices {
+            let taken = slice.len().min(left);
+            self.cursor.pass(&slice[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(sent))
     }
 }
 
@@ -118,13 +180,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for HeldPongs<IO> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.hold(bytes) {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        if self.held.is_empty() {
-            return Pin::new(&mut self.io).poll_write(context, bytes);
-        }
-        self.send_with_held(context, &[IoSlice::new(bytes)])
+        self.send(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -132,15 +188,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for HeldPongs<IO> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let [only] = slices
-            && self.hold(only)
-        {
-            return Poll::Ready(Ok(only.len()));
-        }
-        if self.held.is_empty() {
-            return Pin::new(&mut self.io).poll_write_vectored(context, slices);
-        }
-        self.send_with_held(context, slices)
+        self.send(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -148,8 +196,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for HeldPongs<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.look_at_time(context);
-        if self.due {
+        if self.is_due(context) {
             ready!(self.send_held(context))?;
         }
         Pin::new(&mut self.io).poll_flush(context)

@@ -185,6 +185,8 @@ fn http_settings() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // As etcd: for gRPC it says nothing.
+        .auto_date_header(false)
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(None)
