@@ -70,7 +70,7 @@ mod tests {
 
     use bytes::Bytes;
     use standby_core::{Entry, Epoch, Index};
-    use standby_etcd::state::EtcdState;
+    use standby_etcd::state::{EtcdState, REWRITTEN_FROM};
     use standby_interface::StateMachine as _;
     use standby_store::engine::{FjallEngine, FjallOptions};
     use standby_store::log::{Log, LogOptions};
@@ -141,7 +141,11 @@ mod tests {
     }
 
     fn state_in(volume: &Volume) -> EtcdState {
-        let engine = FjallEngine::open(&volume.engine_dir(), &FjallOptions::default());
+        let options = FjallOptions {
+            apart_from: Some(REWRITTEN_FROM),
+            ..FjallOptions::default()
+        };
+        let engine = FjallEngine::open(&volume.engine_dir(), &options);
         EtcdState::open(Arc::new(engine.expect("it opens"))).expect("it is whole")
     }
 

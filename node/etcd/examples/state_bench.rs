@@ -10,7 +10,7 @@ use bytes::Bytes;
 use standby_core::{Entry, Epoch, Index, Position};
 use standby_etcd::command;
 use standby_etcd::pb::etcdserverpb::{PutRequest, RangeRequest};
-use standby_etcd::state::{EtcdState, EventSink};
+use standby_etcd::state::{EtcdState, EventSink, REWRITTEN_FROM};
 use standby_etcd::watch::RevisionEvents;
 use standby_interface::StateMachine;
 use standby_store::engine::{Engine, FjallEngine, FjallOptions, MemoryEngine};
@@ -88,8 +88,11 @@ fn main() {
         }
         if wanted != "memory" {
             let dir = tempfile::tempdir().expect("a directory for the engine");
-            let engine =
-                FjallEngine::open(dir.path(), &FjallOptions::default()).expect("a new engine");
+            let options = FjallOptions {
+                apart_from: Some(REWRITTEN_FROM),
+                ..FjallOptions::default()
+            };
+            let engine = FjallEngine::open(dir.path(), &options).expect("a new engine");
             measure("fjall", keys, Arc::new(engine));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use standby_core::replica::{Replica, Start, Timing};
 use standby_core::{ClusterId, Epoch, NodeId, View};
-use standby_etcd::state::{EtcdState, Outcome, ReadView};
+use standby_etcd::state::{EtcdState, Outcome, REWRITTEN_FROM, ReadView};
 use standby_etcd::watch::WatchHub;
 use standby_interface::{Role, RoleInfo, StateMachine};
 use standby_store::engine::{FjallEngine, FjallOptions};
@@ -129,9 +129,11 @@ fn open_log(config: &Config, volume: &Volume) -> anyhow::Result<(LogWriter, LogR
 
 fn open_state(volume: &Volume) -> anyhow::Result<EtcdState> {
     let dir = volume.engine_dir();
-    let engine = with_room("opening the state", || {
-        FjallEngine::open(&dir, &FjallOptions::default())
-    })?;
+    let options = FjallOptions {
+        apart_from: Some(REWRITTEN_FROM),
+        ..FjallOptions::default()
+    };
+    let engine = with_room("opening the state", || FjallEngine::open(&dir, &options))?;
     Ok(EtcdState::open(Arc::new(engine))?)
 }
 

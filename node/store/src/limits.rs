@@ -55,7 +55,7 @@ pub const ENGINE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 pub const ENGINE_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Most that the engine's journals may take.
-pub const ENGINE_JOURNAL_MAX_BYTES: u64 = 128 * 1024 * 1024;
+pub const ENGINE_JOURNAL_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Threads of the engine that flush and compact.
 pub const ENGINE_WORKERS: usize = 2;

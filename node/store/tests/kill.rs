@@ -32,6 +32,18 @@ fn entry(epoch: u64, index: u64) -> Entry {
     Entry::data(Position::new(Epoch(epoch), Index(index)), payload)
 }
 
+/// Small enough that the engine flushes and merges its files all the time.
+const MEMTABLE_BYTES: u64 = 16 << 10;
+
+fn open_engine(volume: &Volume) -> FjallEngine {
+    let options = FjallOptions {
+        memtable_bytes: MEMTABLE_BYTES,
+        apart_from: Some(APPLIED),
+        ..FjallOptions::default()
+    };
+    FjallEngine::open(&volume.engine_dir(), &options).unwrap()
+}
+
 fn applied(engine: &FjallEngine) -> u64 {
     let value = engine.get(APPLIED).unwrap();
     value.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap()))
@@ -48,7 +60,7 @@ fn apply(engine: &FjallEngine, index: u64) {
 fn write_until_killed(dir: &Path) -> ! {
     let volume = Volume::open(dir, "writer").unwrap();
     let (mut log, reader, recovered) = Log::open(&volume.log_dir(), options()).unwrap();
-    let engine = FjallEngine::open(&volume.engine_dir(), &FjallOptions::default()).unwrap();
+    let engine = open_engine(&volume);
     assert_eq!(recovered.damaged, None);
     let epoch = recovered.last.epoch.0 + 1;
     let mut index = recovered.last.index.0;
@@ -140,7 +152,7 @@ fn check(dir: &Path, durable: u64) {
             next = next.next();
         }
     }
-    let engine = FjallEngine::open(&volume.engine_dir(), &FjallOptions::default()).unwrap();
+    let engine = open_engine(&volume);
     let applied = applied(&engine);
     assert!(
         applied >= recovered.base.index.0,

@@ -41,6 +41,7 @@ pub use events::EventSink;
 pub(crate) use leases::{Changed, LeaseChanges};
 pub use leases::{Grant, LeaseInfo};
 pub(crate) use range::{has_revision_filters, is_key_order};
+pub use records::REWRITTEN_FROM;
 pub use txn::{is_read_only, is_serializable};
 pub use view::ReadView;
 

@@ -26,6 +26,9 @@ pub(crate) const META_SWEPT: &[u8] = b"mswept";
 /// The epoch that the history is named by; absent while nothing was ever given up.
 pub(crate) const META_HISTORY: &[u8] = b"mhistory";
 
+/// Keys from here on are written again and again; those below, the records, once and ascending.
+pub const REWRITTEN_FROM: &[u8] = b"l";
+
 pub(crate) const RECORD: u8 = b'k';
 pub(crate) const LEASE: u8 = b'l';
 

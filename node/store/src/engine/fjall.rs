@@ -1,8 +1,13 @@
-//! The engine of the product: fjall, one keyspace, never synced on the way of a write.
+//! The engine of the product: fjall, never synced on the way of a write.
 //!
 //! What is taken care of here, because the library leaves it to its user:
 //! - Reads go through a snapshot: plain reads of the library see a batch that is half applied.
-//! - One keyspace only: a second one that goes idle would keep sealed journals for ever.
+//! - Keys that are written in ascending order, once, need no compaction: their sorted files follow one
+//!   another. A single key that is written over and over beside them makes every file overlap all
+//!   later ones, and everything is then merged again and again. So such keys lie in a keyspace of their
+//!   own ([`FjallOptions::apart_from`]).
+//! - Journals go only when every keyspace has flushed what they hold; one that is never full is made to
+//!   when they reach [`FjallOptions::journal_max_bytes`].
 //! - Removal is a rename first: a directory that is half removed would open as a state with holes.
 //! - A write can be halted without end when flushing gets stuck; [`FjallEngine::write_stalled_ms`]
 //!   lets the node's watchdog see it.
@@ -31,6 +36,7 @@ use crate::limits::{
 };
 
 const KEYSPACE: &str = "state";
+const KEYSPACE_APART: &str = "apart";
 const DOOMED_SUFFIX: &str = ".removed";
 
 /// How the engine uses memory and disk.
@@ -44,6 +50,9 @@ pub struct FjallOptions {
     pub journal_max_bytes: u64,
     /// Threads that flush and compact; at least one.
     pub workers: usize,
+    /// Keys from here on lie apart: those below are written once and ascending, those above again and
+    /// again. Changes of it are taken in by the next opening.
+    pub apart_from: Option<&'static [u8]>,
 }
 
 impl Default for FjallOptions {
@@ -53,6 +62,7 @@ impl Default for FjallOptions {
             memtable_bytes: ENGINE_MEMTABLE_BYTES,
             journal_max_bytes: ENGINE_JOURNAL_MAX_BYTES,
             workers: ENGINE_WORKERS,
+            apart_from: None,
         }
     }
 }
@@ -61,7 +71,7 @@ impl Default for FjallOptions {
 pub struct FjallEngine {
     dir: PathBuf,
     database: Database,
-    keyspace: Keyspace,
+    keyspaces: Keyspaces,
     opened: Instant,
     /// When the running write began, in milliseconds since opening, plus one; zero without one.
     writing_since_ms: AtomicU64,
@@ -92,19 +102,78 @@ fn pair_of(guard: Guard) -> Result<Pair, EngineError> {
     Ok((bytes_of(&key), bytes_of(&value)))
 }
 
-fn range_in<'a>(
-    snapshot: &Snapshot,
-    keyspace: &Keyspace,
-    (from, to): (Bound<&[u8]>, Bound<&[u8]>),
-) -> PairIter<'a> {
-    if is_empty_range(from, to) {
-        return Box::new(std::iter::empty());
+/// Where keys lie.
+#[derive(Clone)]
+struct Keyspaces {
+    /// Keys below `apart_from`.
+    main: Keyspace,
+    /// The others.
+    apart: Keyspace,
+    apart_from: Option<&'static [u8]>,
+}
+
+impl Keyspaces {
+    fn open(database: &Database, options: &FjallOptions) -> fjall::Result<Self> {
+        let shape = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(options.memtable_bytes)
+                .manual_journal_persist(true)
+        };
+        Ok(Self {
+            main: database.keyspace(KEYSPACE, shape)?,
+            apart: database.keyspace(KEYSPACE_APART, shape)?,
+            apart_from: options.apart_from,
+        })
     }
-    Box::new(
-        snapshot
-            .range::<&[u8], _>(keyspace, (from, to))
-            .map(pair_of),
-    )
+
+    fn of(&self, key: &[u8]) -> &Keyspace {
+        match self.apart_from {
+            Some(from) if key >= from => &self.apart,
+            _ => &self.main,
+        }
+    }
+
+    /// Moves what lies where it no longer belongs, all of it or nothing.
+    fn sort_out(&self, database: &Database) -> fjall::Result<()> {
+        let nothing = (Bound::Excluded(&[][..]), Bound::Included(&[][..]));
+        let (in_main, in_apart) = match self.apart_from {
+            Some(from) => (
+                (Bound::Included(from), Bound::Unbounded),
+                (Bound::Unbounded, Bound::Excluded(from)),
+            ),
+            None => (nothing, (Bound::Unbounded, Bound::Unbounded)),
+        };
+        let snapshot = database.snapshot();
+        let mut batch = database.batch();
+        let moves = [
+            (&self.main, in_main, &self.apart),
+            (&self.apart, in_apart, &self.main),
+        ];
+        for (from, keys, to) in moves {
+            if is_empty_range(keys.0, keys.1) {
+                continue;
+            }
+            for guard in snapshot.range::<&[u8], _>(from, keys) {
+                let (key, value) = guard.into_inner()?;
+                batch.insert(to, key.clone(), value);
+                batch.remove(from, key);
+            }
+        }
+        batch.commit()
+    }
+
+    fn range<'a>(
+        &self,
+        snapshot: &Snapshot,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> PairIter<'a> {
+        if is_empty_range(from, to) {
+            return Box::new(std::iter::empty());
+        }
+        let of = |keyspace| snapshot.range::<&[u8], _>(keyspace, (from, to));
+        // Every key of the one is below every key of the other.
+        Box::new(of(&self.main).chain(of(&self.apart)).map(pair_of))
+    }
 }
 
 impl FjallEngine {
@@ -125,16 +194,12 @@ impl FjallEngine {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
-        let shape = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(options.memtable_bytes)
-                .manual_journal_persist(true)
-        };
-        let keyspace = database.keyspace(KEYSPACE, shape).map_err(failed)?;
+        let keyspaces = Keyspaces::open(&database, options).map_err(failed)?;
+        keyspaces.sort_out(&database).map_err(failed)?;
         Ok(Self {
             dir: dir.to_owned(),
             database,
-            keyspace,
+            keyspaces,
             opened: Instant::now(),
             writing_since_ms: AtomicU64::new(0),
         })
@@ -192,13 +257,13 @@ impl Engine for FjallEngine {
         let value = self
             .database
             .snapshot()
-            .get(&self.keyspace, key)
+            .get(self.keyspaces.of(key), key)
             .map_err(failed)?;
         Ok(value.as_ref().map(bytes_of))
     }
 
     fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
-        range_in(&self.database.snapshot(), &self.keyspace, (from, to))
+        self.keyspaces.range(&self.database.snapshot(), (from, to))
     }
 
     fn write(&self, batch: Batch) -> Result<(), EngineError> {
@@ -209,9 +274,10 @@ impl Engine for FjallEngine {
             if !seen.insert(key) {
                 continue;
             }
+            let keyspace = self.keyspaces.of(key);
             match value {
-                Some(value) => inner.insert(&self.keyspace, &**key, &**value),
-                None => inner.remove(&self.keyspace, &**key),
+                Some(value) => inner.insert(keyspace, &**key, &**value),
+                None => inner.remove(keyspace, &**key),
             }
         }
         self.writing_since_ms
@@ -229,14 +295,15 @@ impl Engine for FjallEngine {
         let snapshot = self.database.snapshot();
         Box::new(FjallSnapshot {
             snapshot,
-            keyspace: self.keyspace.clone(),
+            keyspaces: self.keyspaces.clone(),
         })
     }
 
     fn clear(&self) -> Result<(), EngineError> {
         // The journal first: what it still holds unwritten must not come back after the clearing.
         self.persist()?;
-        self.keyspace.clear().map_err(failed)?;
+        self.keyspaces.main.clear().map_err(failed)?;
+        self.keyspaces.apart.clear().map_err(failed)?;
         self.persist()
     }
 
@@ -247,12 +314,12 @@ impl Engine for FjallEngine {
 
 struct FjallSnapshot {
     snapshot: Snapshot,
-    keyspace: Keyspace,
+    keyspaces: Keyspaces,
 }
 
 impl EngineSnapshot for FjallSnapshot {
     fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> PairIter<'_> {
-        range_in(&self.snapshot, &self.keyspace, (from, to))
+        self.keyspaces.range(&self.snapshot, (from, to))
     }
 }
 
