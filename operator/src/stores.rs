@@ -116,6 +116,7 @@ pub struct Stores {
     remembered: Remembered,
     /// Counts the changes of hosts that matter.
     hosts_changed: Arc<AtomicU64>,
+    views_listed: Arc<AtomicU64>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -149,15 +150,21 @@ impl Stores {
         let (pods, claims) = (pods_of.clone(), claims_of.clone());
         let (of_gone, of_views) = (remembered.clone(), remembered.clone());
         let hosts_changed = Arc::new(AtomicU64::new(0));
-        let clusters = watch.scoped(&watcher::Config::default(), move |o, gone| {
-            if gone {
-                of_gone.forget(&named(o));
-            }
-            Some(named(o))
-        });
+        let clusters = watch.scoped(
+            &watcher::Config::default(),
+            Arc::default(),
+            move |o, gone| {
+                if gone {
+                    of_gone.forget(&named(o));
+                }
+                Some(named(o))
+            },
+        );
         let known = clusters.clone();
+        let views_listed: Arc<AtomicU64> = Arc::default();
+        let counted = views_listed.clone();
         Self {
-            views: watch.scoped(&watcher::Config::default(), move |o, gone| {
+            views: watch.scoped(&watcher::Config::default(), counted, move |o, gone| {
                 let key = named(o);
                 // It goes with its cluster, or was lost.
                 let alone = known.get(&key.namespace, &key.name).is_none();
@@ -168,9 +175,12 @@ impl Stores {
                 }
                 Some(key)
             }),
+            views_listed,
             clusters,
-            pods: watch.scoped(&labelled, move |o, gone| pods.saw(o, gone)),
-            claims: watch.scoped(&labelled, move |o, gone| claims.saw(o, gone)),
+            pods: watch.scoped(&labelled, Arc::default(), move |o, gone| pods.saw(o, gone)),
+            claims: watch.scoped(&labelled, Arc::default(), move |o, gone| {
+                claims.saw(o, gone)
+            }),
             hosts: watch.hosts(hosts_changed.clone()),
             pods_of,
             claims_of,
@@ -255,6 +265,13 @@ impl Stores {
     #[must_use]
     pub fn remembered(&self, key: &Key) -> Option<View> {
         self.remembered.highest(key)
+    }
+
+    /// Changes whenever the views were listed anew: the watch had broken, as it does when the API server's
+    /// store is put back to a backup. Whatever this process wrote before may be gone with it.
+    #[must_use]
+    pub fn views_listed(&self) -> u64 {
+        self.views_listed.load(Ordering::Acquire)
     }
 
     /// Views that are being deleted.
@@ -388,6 +405,7 @@ impl Watch<'_> {
     fn scoped<K>(
         &self,
         config: &watcher::Config,
+        lists: Arc<AtomicU64>,
         key: impl Fn(&K, bool) -> Option<Key> + Clone + Send + Sync + 'static,
     ) -> Scoped<K>
     where
@@ -410,9 +428,12 @@ impl Watch<'_> {
         Scoped(
             apis.into_iter()
                 .map(|api| {
-                    let key = key.clone();
+                    let (key, lists) = (key.clone(), lists.clone());
                     let change = move |object: &K, gone| key(object, gone).map(Change::Cluster);
-                    self.run(api, config.clone(), change, || {})
+                    let listed = move || {
+                        lists.fetch_add(1, Ordering::Release);
+                    };
+                    self.run(api, config.clone(), change, listed)
                 })
                 .collect(),
         )

@@ -46,3 +46,34 @@ async fn a_watch_that_failed_begins_with_a_list_so_that_a_store_put_back_is_seen
     let query = script.await.expect("the script ended");
     assert!(!query.contains("watch="), "a list, not a watch: {query}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_after_a_watch_that_broke_is_counted() {
+    let (client, mut server) = testkit::server("shop");
+    tokio::spawn(async move {
+        serve(&mut server, 200, pods("900", &["db-1"])).await;
+        serve(&mut server, 500, failure(500, "the store is put back")).await;
+        serve(&mut server, 200, pods("100", &["db-1"])).await;
+        // The next watch stays open.
+        server.next_request().await.expect("a request");
+    });
+    let (changes, mut news) = broadcast::channel(8);
+    let stop = CancellationToken::new();
+    let watch = Watch {
+        client: &client,
+        namespaces: &[],
+        stop: &stop,
+        changes: &changes,
+    };
+    let lists = Arc::<AtomicU64>::default();
+    let _pods = watch.scoped(
+        &watcher::Config::default(),
+        lists.clone(),
+        |pod: &Pod, _| labelled_with(pod),
+    );
+    for count in 1..=2 {
+        // Told when it has been counted.
+        assert_eq!(news.recv().await, Ok(Change::Everything));
+        assert_eq!(lists.load(Ordering::Acquire), count);
+    }
+}

@@ -170,7 +170,7 @@ fn open(seat: &Seat) -> turmoil::Result<Found> {
     let (mut log, reader, recovered) = Log::open(&volume.log_dir(), options)?;
     let machine = Machine::open(&seat.store);
     let fitted = recovery::fit(&mut log, &recovered, machine.applied())?;
-    let clock = Clock::start();
+    let clock = Clock::simulated();
     let start = Start {
         cluster_id: cluster_id(),
         node: node.clone(),

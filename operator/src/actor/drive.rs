@@ -176,6 +176,11 @@ impl Actor {
             target
         });
         let announced = Announced { primary, family };
+        let listed = self.context.stores.views_listed();
+        if std::mem::replace(&mut self.views_listed, listed) != listed {
+            // Nobody watches the slice, and it may have been put back with the store.
+            self.announced = None;
+        }
         let every = self.background.apply_every();
         let now = self.context.clock.now();
         let written = self
