@@ -126,8 +126,10 @@ pub struct Api {
     ended: Time,
     /// What it stores.
     pub objects: Objects,
-    /// Every view that was ever recorded, and when.
+    /// The view that was recorded last in each epoch, and when.
     pub views: BTreeMap<Epoch, (View, Time)>,
+    /// Views in whose epoch, once the store was put back, another was recorded.
+    pub given_up: Vec<View>,
     /// Every loss that was ever consented to.
     pub losses: Losses,
     /// The cluster was let go of.
@@ -195,6 +197,7 @@ impl Api {
                 slice: None,
             },
             views: BTreeMap::new(),
+            given_up: Vec::new(),
             losses: Losses::new(),
             released: false,
             backup: None,

@@ -332,7 +332,11 @@ impl World {
         let version = self.api.bump();
         self.api.objects.view = Some(ViewObject { spec, version });
         let now = self.now;
-        self.api.views.insert(view.epoch, (view, now));
+        let earlier = self.api.views.insert(view.epoch, (view.clone(), now));
+        let earlier = earlier.map(|(earlier, _)| earlier);
+        self.api
+            .given_up
+            .extend(earlier.filter(|earlier| *earlier != view));
         invariants::complete_has_everything::check(self);
         Response::Written(version)
     }

@@ -33,7 +33,7 @@ pub fn stored(world: &World, volume: usize) {
         .views
         .get(&view.epoch)
         .map(|(recorded, _)| recorded);
-    if recorded != Some(&view) {
+    if recorded != Some(&view) && !world.api.given_up.contains(&view) {
         let text = format!(
             "{} adopted {view}, recorded was {recorded:?}",
             world.volumes[volume].node
