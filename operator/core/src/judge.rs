@@ -122,7 +122,9 @@ pub fn primary(observation: &Observation, view: &View) -> Primary {
         );
         return failed(FailureReason::ContainerTerminated, why);
     }
-    if made_anew(facts, pod) {
+    if !pod.container.has_started() {
+        // Whoever leads has run. A pod that waits for its host would otherwise hide for ever that the one
+        // before is gone. Of one that has started, the planner's memory tells.
         let why = format!("the pod that {name} led in does not exist, another was made since");
         return failed(FailureReason::PodGone, why);
     }
@@ -136,16 +138,6 @@ pub fn primary(observation: &Observation, view: &View) -> Primary {
         Stream::None => "operator: it has no address".to_owned(),
     };
     unreachable_primary(observation, view, &loss)
-}
-
-/// Whether `pod` is not the one in which the primary of the view led: whoever leads has run and was
-/// heard. A pod that waits for its host would otherwise hide for ever that the one before is gone.
-fn made_anew(facts: &NodeFacts, pod: &PodFacts) -> bool {
-    let heard_in_another = facts
-        .report
-        .as_ref()
-        .is_some_and(|report| report.pod_uid != pod.uid);
-    heard_in_another || !pod.container.has_started()
 }
 
 /// The operator cannot reach it. Who else?

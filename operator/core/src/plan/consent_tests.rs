@@ -261,14 +261,6 @@ fn a_primary_whose_pod_was_ended_stays_ended_while_another_waits_by_its_name() {
     // An operator that has just begun never heard the one before.
     observation.facts(1).report = None;
     tells_the_costs(&observation);
-    // One that did hear it knows by the pod's identity, also when the new one has started.
-    let mut observation = observed(Some(healthy_view()));
-    observation.lose(1);
-    observation.lose(2);
-    observation.pod_of(2).container.ended = true;
-    assert_eq!(planned(&observation).phase, Phase::Suspected);
-    observation.pod_of(1).uid = "pod-1b".into();
-    assert_ne!(planned(&observation).phase, Phase::Suspected);
 }
 
 #[test]
