@@ -4,13 +4,14 @@
 //! between a peer's socket and the core nobody has to be woken. It never blocks on disk, network or
 //! state machine, so that heartbeats and reports go on while any of them hangs.
 
+mod publish;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use standby_core::replica::{Input, Output, ReadTicket, Replica, RoleKind, SessionId, Status};
 use standby_core::{Epoch, Index, Message, NodeId, Position, View};
-use standby_interface::{Refusal, Role, RoleInfo};
+use standby_interface::{Refusal, RoleInfo};
 use standby_store::volume::{PeerAddress, StoredView};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::limits::{
     DRIVER_BATCH_MAX, GROUPS_UNDER_WAY, LOOK_FOR_ANSWER_US, LOOK_FOR_COMMAND_US,
-    LOOK_WHILE_WAITING_MAX, REPORT_PACE_MS,
+    LOOK_WHILE_WAITING_MAX,
 };
 use standby_core::Micros;
 use standby_interface::SnapshotSource;
@@ -491,57 +492,6 @@ impl<O: Send + 'static> Driver<O> {
         if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
             self.pending.refuse_all(&Refusal::RoleLost);
         }
-    }
-
-    /// Publishes the role for clients, and wakes the control streams when the operator should know.
-    fn publish(&mut self) {
-        let now = self.parts.clock.now();
-        let replica = &self.parts.replica;
-        let bare = replica.view().is_none_or(|view| !view.can_acknowledge());
-        self.publish_owed = now < self.digest_due && !bare;
-        if self.publish_owed {
-            return;
-        }
-        self.digest_due = now.plus(Micros::from_millis(REPORT_PACE_MS));
-        let status = replica.status(now);
-        self.publish_role(&status);
-        let full = self.parts.shared.disk_full.load(Ordering::Relaxed);
-        let digest = Digest::of(&status, full);
-        if self.digest.as_ref() != Some(&digest) {
-            self.digest = Some(digest);
-            self.parts.changed.send_modify(|count| *count += 1);
-        }
-    }
-
-    fn publish_role(&self, status: &Status) {
-        self.parts.view.send_if_modified(|old| {
-            let differs = *old != status.view;
-            if differs {
-                old.clone_from(&status.view);
-            }
-            differs
-        });
-        let role = match status.role {
-            RoleKind::Unassigned | RoleKind::Restarted => Role::Unassigned,
-            RoleKind::Follower => Role::Follower,
-            RoleKind::Primary if status.serving => Role::Primary,
-            RoleKind::Primary | RoleKind::SteppedDown => Role::PrimaryWaiting,
-        };
-        let primary_alive = match &status.primary_link {
-            Some(link) => link.state == standby_core::replica::LinkState::Up,
-            None => status.serving,
-        };
-        let info = RoleInfo {
-            role,
-            epoch: self.parts.replica.epoch(),
-            primary: status.view.as_ref().map(|view| view.primary.clone()),
-            primary_alive,
-        };
-        self.parts.role.send_if_modified(|old| {
-            let differs = *old != info;
-            old.clone_from(&info);
-            differs
-        });
     }
 }
 

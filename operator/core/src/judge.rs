@@ -6,7 +6,7 @@ use std::fmt;
 use standby_core::{Micros, NodeId, View};
 
 use crate::observe::{
-    LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PodFacts, PrimaryLink, Stream,
+    LinkState, NodeFacts, NodeReport, NodeRole, Observation, Peer, PrimaryLink, Stream,
 };
 use crate::plan::rolling::{self, Turn};
 

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use standby_etcd::pb::etcdserverpb::RangeRequest;
@@ -35,7 +36,9 @@ impl Drop for RealEtcd {
 impl RealEtcd {
     /// Starts one with an empty store on ports of its own.
     pub async fn start() -> Self {
-        let binary = binary();
+        // Tests of one process share it: the first builds, the others wait.
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        let binary = BINARY.get_or_init(binary);
         let data = in_memory_dir();
         let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
         let child = Command::new(binary)

@@ -2,9 +2,11 @@
 
 use std::pin::pin;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::*;
+use crate::stores::labelled_with;
 use crate::testkit::{self, failure, serve};
 
 fn pods(version: &str, names: &[&str]) -> serde_json::Value {
@@ -66,11 +68,9 @@ async fn a_list_after_a_watch_that_broke_is_counted() {
         changes: &changes,
     };
     let lists = Arc::<AtomicU64>::default();
-    let _pods = watch.scoped(
-        &watcher::Config::default(),
-        lists.clone(),
-        |pod: &Pod, _| labelled_with(pod),
-    );
+    let _pods = watch.scoped(&watcher::Config::default(), &lists, |pod: &Pod, _| {
+        labelled_with(pod)
+    });
     for count in 1..=2 {
         // Told when it has been counted.
         assert_eq!(news.recv().await, Ok(Change::Everything));
