@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail};
 /// Where a program or file comes from in Debian and its kin; needed to compile.
 const TO_BUILD: &[(&str, &str)] = &[
     ("cc", "gcc"),
+    ("/usr/include/stdio.h", "libc6-dev"),
+    // The nodes' memory allocator is C, with a makefile.
+    ("make", "make"),
     // The etcd client that the tests use compiles etcd's protocol files.
     ("protoc", "protobuf-compiler"),
 ];
@@ -65,7 +68,7 @@ fn check_hosts() -> Result<()> {
         lacking.push("Linux: hosts are Linux namespaces".to_owned());
     }
     if user_id() != Some(0) {
-        lacking.push("root: namespaces, mounts and cgroups need it (sudo -E env \"PATH=$PATH\" cargo xtask ...)".to_owned());
+        lacking.push("root: namespaces, mounts and cgroups need it (sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask ...)".to_owned());
     }
     lacking.extend(go_lacks());
     if lacking.is_empty() {

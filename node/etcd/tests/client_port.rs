@@ -7,16 +7,20 @@ mod support;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use standby_etcd::pb::etcdserverpb::alarm_request::AlarmAction;
 use standby_etcd::pb::etcdserverpb::kv_client::KvClient;
+use standby_etcd::pb::etcdserverpb::maintenance_client::MaintenanceClient;
 use standby_etcd::pb::etcdserverpb::watch_client::WatchClient;
 use standby_etcd::pb::etcdserverpb::watch_request::RequestUnion;
 use standby_etcd::pb::etcdserverpb::{
-    PutRequest, RangeRequest, WatchCreateRequest, WatchRequest, WatchResponse,
+    AlarmRequest, AlarmType, PutRequest, RangeRequest, WatchCreateRequest, WatchRequest,
+    WatchResponse,
 };
 use standby_etcd::server::{ALPN_PROTOCOLS, TlsSource};
 use standby_interface::Role;
@@ -266,4 +270,32 @@ async fn a_client_that_closes_its_half_goes_on_listening() {
         .await
         .unwrap();
     assert_eq!(stream.message().await.unwrap().unwrap().events.len(), 1);
+}
+
+#[tokio::test]
+async fn alarms_are_listed_and_end_by_themselves() {
+    let server = LocalServer::start().await;
+    let mut client = MaintenanceClient::new(connect(&server).await);
+    let ask = |action: AlarmAction, alarm: AlarmType| AlarmRequest {
+        action: action.into(),
+        member_id: 0,
+        alarm: alarm.into(),
+    };
+    let list = ask(AlarmAction::Get, AlarmType::None);
+    let listed = client.alarm(list).await.unwrap().into_inner();
+    assert!(listed.header.is_some());
+    assert_eq!(listed.alarms, []);
+    server.replication.disk_full.store(true, Ordering::Relaxed);
+    let listed = client.alarm(list).await.unwrap().into_inner();
+    assert_eq!(listed.alarms.len(), 1);
+    assert_eq!(listed.alarms[0].alarm(), AlarmType::Nospace);
+    let member = listed.header.unwrap().member_id;
+    assert_eq!(listed.alarms[0].member_id, member);
+    let corrupt = ask(AlarmAction::Get, AlarmType::Corrupt);
+    let listed = client.alarm(corrupt).await.unwrap().into_inner();
+    assert_eq!(listed.alarms, []);
+    let disarm = ask(AlarmAction::Deactivate, AlarmType::Nospace);
+    let refused = client.alarm(disarm).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    assert!(refused.message().contains("ends by itself"), "{refused}");
 }

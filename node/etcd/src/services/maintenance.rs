@@ -10,12 +10,13 @@ use tonic::{Request, Response, Status};
 use super::node::{Node, not_offered};
 use crate::error::EtcdError;
 use crate::http::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::pb::etcdserverpb::alarm_request::AlarmAction;
 use crate::pb::etcdserverpb::maintenance_server::Maintenance;
 use crate::pb::etcdserverpb::{
-    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
-    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
-    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
-    StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+    HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
+    StatusRequest, StatusResponse,
 };
 use crate::state::Outcome;
 
@@ -92,11 +93,28 @@ impl<R: Replication<Outcome>> Maintenance for MaintenanceService<R> {
         }))
     }
 
-    async fn alarm(&self, _: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
-        Err(not_offered(
-            "Alarm",
-            "Status lists NOSPACE, and it ends once there is space again",
-        ))
+    /// What this node has to say of itself: `etcdctl endpoint health` asks it.
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        let request = request.into_inner();
+        if request.action() != AlarmAction::Get {
+            return Err(not_offered(
+                "Alarm ACTIVATE or DEACTIVATE",
+                "NOSPACE is raised while there is no space, and ends by itself",
+            ));
+        }
+        let header = self.node.current_header();
+        let wanted = matches!(request.alarm(), AlarmType::None | AlarmType::Nospace);
+        let alarms = (wanted && self.node.is_out_of_space()).then(|| AlarmMember {
+            member_id: header.member_id,
+            alarm: AlarmType::Nospace.into(),
+        });
+        Ok(Response::new(AlarmResponse {
+            header: Some(header),
+            alarms: alarms.into_iter().collect(),
+        }))
     }
 
     async fn defragment(

@@ -1,7 +1,7 @@
 //! Replication without replicas and without a log: one thread applies what is proposed, at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ pub struct LocalReplication<O> {
     role: watch::Sender<RoleInfo>,
     index: Arc<AtomicU64>,
     node: NodeId,
+    /// What the server is told of the disk.
+    pub disk_full: AtomicBool,
 }
 
 impl<O: Send + 'static> LocalReplication<O> {
@@ -49,6 +51,7 @@ impl<O: Send + 'static> LocalReplication<O> {
             role,
             index,
             node,
+            disk_full: AtomicBool::new(false),
         }
     }
 
@@ -133,7 +136,7 @@ impl<O: Send + 'static> Replication<O> for LocalReplication<O> {
                 peer_url: String::new(),
                 client_url: "http://localhost:2379".to_owned(),
             }],
-            disk_full: false,
+            disk_full: self.disk_full.load(Ordering::Relaxed),
         }
     }
 }
