@@ -54,8 +54,8 @@ pub const ENGINE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Recent writes that the engine keeps in memory before it writes a sorted file.
 pub const ENGINE_MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Most that the engine's journals may take.
-pub const ENGINE_JOURNAL_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// What a change takes there besides its key and value.
+pub const ENGINE_CHANGE_OVERHEAD_BYTES: u64 = 64;
 
 /// Threads of the engine that flush and compact.
 pub const ENGINE_WORKERS: usize = 2;

@@ -238,9 +238,12 @@ fn largest_file(apart_from: Option<&'static [u8]>) -> u64 {
 
 #[test]
 fn ascending_keys_are_never_merged_when_what_is_rewritten_lies_apart() {
-    assert!(largest_file(Some(b"l")) < 2);
+    // Memtables that wait are flushed together, and writes halt when there are four.
+    let apart = largest_file(Some(b"l"));
+    assert!(apart <= 5, "{apart} memtables in one file");
     // As they are otherwise: it is seen here.
-    assert!(largest_file(None) > 2);
+    let together = largest_file(None);
+    assert!(together > 10, "{together} memtables in one file");
 }
 
 #[test]

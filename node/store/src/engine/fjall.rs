@@ -6,8 +6,9 @@
 //!   another. A single key that is written over and over beside them makes every file overlap all
 //!   later ones, and everything is then merged again and again. So such keys lie in a keyspace of their
 //!   own ([`FjallOptions::apart_from`]).
-//! - Journals go only when every keyspace has flushed what they hold; one that is never full is made to
-//!   when they reach [`FjallOptions::journal_max_bytes`].
+//! - What is flushed must be in the synced journal as a whole, or a power loss leaves one keyspace ahead
+//!   of the other. The library syncs before a flush, but flushes also what was closed since then. So
+//!   memtables are closed here only, both at once, behind a sync and while nobody writes.
 //! - Removal is a rename first: a directory that is half removed would open as a state with holes.
 //! - A write can be halted without end when flushing gets stuck; [`FjallEngine::write_stalled_ms`]
 //!   lets the node's watchdog see it.
@@ -27,16 +28,19 @@ use bytes::Bytes;
 use fjall::{
     Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue,
 };
+use parking_lot::Mutex;
 
 use super::{Batch, Engine, EngineError, EngineSnapshot, Pair, PairIter, is_empty_range};
 use crate::disk::{make_directory, sync_directory};
 use crate::limits::{
-    ENGINE_CACHE_BYTES, ENGINE_FILES_MAX, ENGINE_JOURNAL_MAX_BYTES, ENGINE_MEMTABLE_BYTES,
+    ENGINE_CACHE_BYTES, ENGINE_CHANGE_OVERHEAD_BYTES, ENGINE_FILES_MAX, ENGINE_MEMTABLE_BYTES,
     ENGINE_WORKERS,
 };
 
 const KEYSPACE: &str = "state";
 const KEYSPACE_APART: &str = "apart";
+/// A limit that the library never meets.
+const NEVER_BYTES: u64 = u64::MAX;
 const DOOMED_SUFFIX: &str = ".removed";
 
 /// How the engine uses memory and disk.
@@ -46,8 +50,6 @@ pub struct FjallOptions {
     pub cache_bytes: u64,
     /// Recent writes kept in memory before they go to a sorted file, in bytes.
     pub memtable_bytes: u64,
-    /// Most that the engine's journals may take, in bytes; at least 64 MiB.
-    pub journal_max_bytes: u64,
     /// Threads that flush and compact; at least one.
     pub workers: usize,
     /// Keys from here on lie apart: those below are written once and ascending, those above again and
@@ -60,7 +62,6 @@ impl Default for FjallOptions {
         Self {
             cache_bytes: ENGINE_CACHE_BYTES,
             memtable_bytes: ENGINE_MEMTABLE_BYTES,
-            journal_max_bytes: ENGINE_JOURNAL_MAX_BYTES,
             workers: ENGINE_WORKERS,
             apart_from: None,
         }
@@ -73,6 +74,9 @@ pub struct FjallEngine {
     database: Database,
     keyspaces: Keyspaces,
     opened: Instant,
+    memtable_bytes: u64,
+    /// Bytes in the memtables; held while something is written.
+    unflushed: Mutex<u64>,
     /// When the running write began, in milliseconds since opening, plus one; zero without one.
     writing_since_ms: AtomicU64,
 }
@@ -116,7 +120,7 @@ impl Keyspaces {
     fn open(database: &Database, options: &FjallOptions) -> fjall::Result<Self> {
         let shape = || {
             KeyspaceCreateOptions::default()
-                .max_memtable_size(options.memtable_bytes)
+                .max_memtable_size(NEVER_BYTES)
                 .manual_journal_persist(true)
         };
         Ok(Self {
@@ -188,7 +192,8 @@ impl FjallEngine {
             .map_err(failed_io)?;
         let database = Database::builder(dir)
             .cache_size(options.cache_bytes)
-            .max_journaling_size(options.journal_max_bytes)
+            // Journals go when what they hold is flushed, which both keyspaces are together.
+            .max_journaling_size(NEVER_BYTES)
             .max_cached_files(Some(ENGINE_FILES_MAX))
             .worker_threads(options.workers)
             .manual_journal_persist(true)
@@ -201,6 +206,8 @@ impl FjallEngine {
             database,
             keyspaces,
             opened: Instant::now(),
+            memtable_bytes: options.memtable_bytes,
+            unflushed: Mutex::new(0),
             writing_since_ms: AtomicU64::new(0),
         })
     }
@@ -230,6 +237,14 @@ impl FjallEngine {
             0 => 0,
             since => self.now_ms().saturating_sub(since),
         }
+    }
+
+    /// Closes the memtables, so that they are flushed. Nobody may write meanwhile.
+    fn close_memtables(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)?;
+        self.keyspaces.main.rotate_memtable()?;
+        self.keyspaces.apart.rotate_memtable()?;
+        Ok(())
     }
 
     fn now_ms(&self) -> u64 {
@@ -270,10 +285,13 @@ impl Engine for FjallEngine {
         // A batch of the library has one sequence number, so it may name each key only once.
         let mut seen = HashSet::with_capacity(batch.changes.len());
         let mut inner = self.database.batch();
+        let mut bytes = 0;
         for (key, value) in batch.changes.iter().rev() {
             if !seen.insert(key) {
                 continue;
             }
+            let value_bytes = value.as_ref().map_or(0, Bytes::len);
+            bytes += (key.len() + value_bytes) as u64 + ENGINE_CHANGE_OVERHEAD_BYTES;
             let keyspace = self.keyspaces.of(key);
             match value {
                 Some(value) => inner.insert(keyspace, &**key, &**value),
@@ -282,7 +300,14 @@ impl Engine for FjallEngine {
         }
         self.writing_since_ms
             .store(self.now_ms(), Ordering::Relaxed);
-        let outcome = inner.commit();
+        let mut unflushed = self.unflushed.lock();
+        *unflushed += bytes;
+        let mut outcome = inner.commit();
+        if outcome.is_ok() && *unflushed >= self.memtable_bytes {
+            outcome = self.close_memtables();
+            *unflushed = 0;
+        }
+        drop(unflushed);
         self.writing_since_ms.store(0, Ordering::Relaxed);
         outcome.map_err(failed)
     }
