@@ -247,6 +247,26 @@ fn ascending_keys_are_never_merged_when_what_is_rewritten_lies_apart() {
 }
 
 #[test]
+fn what_many_short_runs_write_is_flushed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = FjallOptions {
+        memtable_bytes: 64 << 10,
+        ..FjallOptions::default()
+    };
+    for run in 0..4_u8 {
+        let engine = FjallEngine::open(dir.path(), &options).unwrap();
+        for number in 0..100_u8 {
+            let mut batch = Batch::default();
+            batch.put(vec![run, number], vec![7; 300]);
+            engine.write(batch).unwrap();
+        }
+        engine.persist().unwrap();
+    }
+    let tables = fs::read_dir(dir.path().join("keyspaces/1/tables")).unwrap();
+    assert!(tables.count() > 0, "nothing was flushed");
+}
+
+#[test]
 fn a_destroyed_engine_opens_empty() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engine");

@@ -201,13 +201,15 @@ impl FjallEngine {
             .map_err(failed)?;
         let keyspaces = Keyspaces::open(&database, options).map_err(failed)?;
         keyspaces.sort_out(&database).map_err(failed)?;
+        // What the journal gave back is in the memtables again.
+        let recovered = database.write_buffer_size();
         Ok(Self {
             dir: dir.to_owned(),
             database,
             keyspaces,
             opened: Instant::now(),
             memtable_bytes: options.memtable_bytes,
-            unflushed: Mutex::new(0),
+            unflushed: Mutex::new(recovered),
             writing_since_ms: AtomicU64::new(0),
         })
     }
