@@ -32,7 +32,7 @@ fn entry(epoch: u64, index: u64) -> Entry {
     Entry::data(Position::new(Epoch(epoch), Index(index)), payload)
 }
 
-/// Small enough that the engine flushes and merges its files all the time.
+/// Small enough that the engine flushes all the time.
 const MEMTABLE_BYTES: u64 = 16 << 10;
 
 fn open_engine(volume: &Volume) -> FjallEngine {
