@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use standby_core::Position;
 use standby_store::engine::Engine;
 
-use super::index::{KeyIndex, Rev};
+use super::index::{Key, KeyIndex, Rev};
 use super::leases::Leases;
 use super::recent::Recent;
 use super::records;
@@ -25,7 +25,7 @@ pub(crate) const NOT_COMPACTED: i64 = -1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep {
     pub revision: i64,
-    pub after: Option<Bytes>,
+    pub after: Option<Key>,
 }
 
 /// The part of the state that is in memory.

@@ -4,10 +4,17 @@
 //! A reader that asks for a revision sees nothing of later ones, so that the index may run ahead of
 //! what is readable while a group of entries is applied.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+mod lives;
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use self::lives::Lives;
+use crate::limits::{INDEX_SHARD_KEYS_MIN, INDEX_SHARDS};
 
 /// A revision, and which of its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,138 +31,44 @@ pub(crate) struct Located {
     pub version: i64,
 }
 
-/// One life of a key, from the put that created it to the deletion that ended it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Life {
-    created: i64,
-    /// The version that the last of `revs` is; a deletion counts as one more.
-    version: i64,
-    /// Never empty, ascending. Compaction takes away from the front.
-    revs: Vec<Rev>,
-    /// The last of `revs` is a deletion.
-    ended: bool,
-}
-
-impl Life {
-    fn first(&self) -> Rev {
-        *self
-            .revs
-            .first()
-            .expect("a life has a revision: it is made with one and keeps its last")
-    }
-
-    fn last(&self) -> Rev {
-        *self
-            .revs
-            .last()
-            .expect("a life has a revision: it is made with one and keeps its last")
-    }
-
-    fn version_of(&self, at: usize) -> i64 {
-        let later = self.revs.len() - 1 - at;
-        self.version - i64::try_from(later).expect("a count of revisions in memory fits")
-    }
-}
-
-/// A key's lives, oldest first. Only the last may be unended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Lives(Vec<Life>);
-
-impl Lives {
-    fn at(&self, revision: i64) -> Option<Located> {
-        // Nearly every question is about the newest version.
-        let newest = self.0.last().filter(|life| life.last().main <= revision);
-        if let Some(life) = newest {
-            return (!life.ended).then(|| Located {
-                modified: life.last(),
-                created: life.created,
-                version: life.version,
-            });
-        }
-        let life = self
-            .0
-            .iter()
-            .rev()
-            .find(|life| life.first().main <= revision)?;
-        if life.ended && life.last().main <= revision {
-            return None;
-        }
-        let after = life.revs.partition_point(|rev| rev.main <= revision);
-        Some(Located {
-            modified: life.revs[after - 1],
-            created: life.created,
-            version: life.version_of(after - 1),
-        })
-    }
-
-    fn put(&mut self, rev: Rev) -> Located {
-        if let Some(life) = self.0.last_mut().filter(|life| !life.ended) {
-            let last = life.last();
-            assert!(last < rev, "revisions of a key grow: {last:?}, {rev:?}");
-            life.version += 1;
-            life.revs.push(rev);
-            return Located {
-                modified: rev,
-                created: life.created,
-                version: life.version,
-            };
-        }
-        self.0.push(Life {
-            created: rev.main,
-            version: 1,
-            revs: vec![rev],
-            ended: false,
-        });
-        Located {
-            modified: rev,
-            created: rev.main,
-            version: 1,
-        }
-    }
-
-    /// Drops what nobody can ask for once `revision` is compacted, oldest first, until `dropped` holds
-    /// `max`. Returns whether that was all. Kept are the version at `revision` and a deletion exactly
-    /// at it (a watch from there must see it).
-    fn compact(&mut self, revision: i64, max: usize, dropped: &mut Vec<Rev>) -> bool {
-        let mut over = 0;
-        let mut all = true;
-        for life in &mut self.0 {
-            let is_over = life.ended && life.last().main < revision;
-            let end = if is_over {
-                life.revs.len()
-            } else {
-                let after = life.revs.partition_point(|rev| rev.main <= revision);
-                after.saturating_sub(1)
-            };
-            let room = max.saturating_sub(dropped.len());
-            all = end <= room;
-            if is_over && all {
-                dropped.append(&mut life.revs);
-                over += 1;
-                continue;
-            }
-            dropped.extend(life.revs.drain(..end.min(room)));
-            break;
-        }
-        // What is over is empty by now, and goes before anybody looks at it.
-        self.0.drain(..over);
-        all
-    }
-}
-
 /// How far a sweep has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
     /// Every key was looked at.
     All,
     /// The keys up to this one were; with `None` not even the first is done.
-    UpTo(Option<Bytes>),
+    UpTo(Option<Key>),
 }
 
+/// A key, held once for all who know it.
+pub(crate) type Key = Arc<[u8]>;
+
 /// Every key that has, or had since the last compaction, a version.
-#[derive(Debug, Default)]
+///
+/// A single key is found by its hash, in the same few steps whatever the number of keys; the tree knows
+/// the order only, and is asked for ranges. The hashed part is cut into shards, so that one that grows
+/// never halts the node for long.
+#[derive(Debug)]
 pub(crate) struct KeyIndex {
-    keys: BTreeMap<Bytes, Lives>,
+    shards: Box<[Shard]>,
+    order: BTreeMap<Key, Place>,
+    /// Chooses the shard. Keyed by chance, as the shards are: clients choose the keys.
+    hasher: RandomState,
+}
+
+type Shard = IndexMap<Key, Lives>;
+
+/// Where the lives of a key are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    shard: u32,
+    at: u32,
+}
+
+impl Default for KeyIndex {
+    fn default() -> Self {
+        Self::with_shards(INDEX_SHARDS)
+    }
 }
 
 /// The keys a request means.
@@ -185,27 +98,28 @@ impl<'a> KeyRange<'a> {
 }
 
 impl KeyIndex {
+    fn with_shards(count: u32) -> Self {
+        Self {
+            shards: (0..count).map(|_| Shard::default()).collect(),
+            order: BTreeMap::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.order.len()
     }
 
     pub fn get(&self, key: &[u8], revision: i64) -> Option<Located> {
-        self.keys.get(key)?.at(revision)
+        self.find(key)?.at(revision)
     }
 
     /// Calls `visit` for the keys of the range that live at `revision`, ascending.
-    pub fn visit(
-        &self,
-        range: KeyRange<'_>,
-        revision: i64,
-        mut visit: impl FnMut(&Bytes, Located),
-    ) {
+    pub fn visit(&self, range: KeyRange<'_>, revision: i64, mut visit: impl FnMut(&[u8], Located)) {
         let end = match range.end {
             End::Point => {
-                if let Some((key, lives)) = self.keys.get_key_value(range.key)
-                    && let Some(located) = lives.at(revision)
-                {
-                    visit(key, located);
+                if let Some(located) = self.get(range.key, revision) {
+                    visit(range.key, located);
                 }
                 return;
             }
@@ -213,11 +127,11 @@ impl KeyIndex {
             End::Before(end) if end <= range.key => return,
             End::Before(end) => Bound::Excluded(end),
         };
-        for (key, lives) in self
-            .keys
-            .range::<[u8], _>((Bound::Included(range.key), end))
-        {
-            if let Some(located) = lives.at(revision) {
+        let keys = self
+            .order
+            .range::<[u8], _>((Bound::Included(range.key), end));
+        for (key, place) in keys {
+            if let Some(located) = self.shards[place.shard()][place.at()].at(revision) {
                 visit(key, located);
             }
         }
@@ -225,60 +139,26 @@ impl KeyIndex {
 
     /// Notes a put at `rev`; returns what was there before that revision, and the version it made.
     pub fn put(&mut self, key: &[u8], rev: Rev) -> (Option<Located>, Located) {
-        let lives = match self.keys.get_mut(key) {
-            Some(lives) => lives,
-            // A copy of its own: the key's buffer may be a slice of a whole request.
-            None => self.keys.entry(Bytes::copy_from_slice(key)).or_default(),
-        };
+        let lives = self.find_or_insert(key);
         let before = lives.at(rev.main - 1);
         (before, lives.put(rev))
     }
 
     /// Notes a deletion at `rev` of a key that lives.
     pub fn delete(&mut self, key: &[u8], rev: Rev) {
-        let life = self
-            .keys
-            .get_mut(key)
-            .and_then(|lives| lives.0.last_mut())
-            .filter(|life| !life.ended)
-            .expect("only a key that was just found living is deleted");
-        life.version += 1;
-        life.revs.push(rev);
-        life.ended = true;
+        self.find_or_insert(key).end(rev);
     }
 
-    /// Takes in a record while the index is built again, in the order of revisions. What came before
-    /// the key's oldest record may have been compacted away.
+    /// Takes in a record while the index is built again, in the order of revisions.
     pub fn restore(&mut self, key: &[u8], rev: Rev, created: i64, version: i64) {
-        if !self.keys.contains_key(key) {
-            self.keys
-                .insert(Bytes::copy_from_slice(key), Lives::default());
-        }
-        let lives = self
-            .keys
-            .get_mut(key)
-            .expect("it was there or has just been put there");
-        let deletion = version == 0;
-        match lives.0.last_mut().filter(|life| !life.ended) {
-            Some(life) => {
-                life.version += 1;
-                life.revs.push(rev);
-                life.ended = deletion;
-            }
-            None => lives.0.push(Life {
-                created,
-                version,
-                revs: vec![rev],
-                ended: deletion,
-            }),
-        }
+        self.find_or_insert(key).restore(rev, created, version);
     }
 
     /// Compacts keys after `cursor`: up to `max_keys` of them, and until `dropped` holds `max_revs`.
     pub fn sweep(
         &mut self,
         revision: i64,
-        cursor: Option<Bytes>,
+        cursor: Option<Key>,
         (max_keys, max_revs): (usize, usize),
         dropped: &mut Vec<Rev>,
     ) -> Swept {
@@ -289,21 +169,79 @@ impl KeyIndex {
         let mut gone = Vec::new();
         let mut last = cursor;
         let mut all = true;
-        let keys = self.keys.range_mut::<[u8], _>((from, Bound::Unbounded));
-        for (seen, (key, lives)) in keys.enumerate() {
+        let keys = self.order.range::<[u8], _>((from, Bound::Unbounded));
+        for (seen, (key, place)) in keys.enumerate() {
+            let lives = &mut self.shards[place.shard()][place.at()];
             if seen == max_keys || !lives.compact(revision, max_revs, dropped) {
                 all = false;
                 break;
             }
-            if lives.0.is_empty() {
-                gone.push(key.clone());
+            if lives.is_empty() {
+                gone.push(Arc::clone(key));
             }
-            last = Some(key.clone());
+            last = Some(Arc::clone(key));
         }
         for key in gone {
-            self.keys.remove(&key);
+            self.remove(&key);
         }
         if all { Swept::All } else { Swept::UpTo(last) }
+    }
+
+    fn shard_of(&self, key: &[u8]) -> u32 {
+        let count = self.shards.len() as u64;
+        u32::try_from(self.hasher.hash_one(key) % count).expect("there are fewer than 2^32 shards")
+    }
+
+    fn find(&self, key: &[u8]) -> Option<&Lives> {
+        let place = self.shard_of(key);
+        self.shards[place as usize].get(key)
+    }
+
+    fn find_or_insert(&mut self, key: &[u8]) -> &mut Lives {
+        let number = self.shard_of(key);
+        let shard = &mut self.shards[number as usize];
+        let at = shard.get_index_of(key).unwrap_or_else(|| {
+            // A copy of its own: the key's buffer may be a slice of a whole request.
+            let key = Key::from(key);
+            let (at, _) = shard.insert_full(Arc::clone(&key), Lives::default());
+            self.order.insert(key, Place::new(number, at));
+            at
+        });
+        &mut shard[at]
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        let place = self
+            .order
+            .remove(key)
+            .expect("only a key that was just found is removed");
+        let shard = &mut self.shards[place.shard()];
+        shard.swap_remove_index(place.at());
+        // The shard's last one has taken its place, unless it was the last.
+        if let Some((moved, _)) = shard.get_index(place.at()) {
+            *self
+                .order
+                .get_mut(moved)
+                .expect("every key of a shard has its place in the order") = place;
+        }
+        if shard.capacity() > INDEX_SHARD_KEYS_MIN && shard.len() < shard.capacity() / 4 {
+            shard.shrink_to(shard.len() * 2);
+        }
+    }
+}
+
+impl Place {
+    fn new(shard: u32, at: usize) -> Self {
+        let at = u32::try_from(at).expect("a shard with 2^32 keys does not fit into memory");
+        Self { shard, at }
+    }
+
+    const fn shard(self) -> usize {
+        self.shard as usize
+    }
+
+    const fn at(self) -> usize {
+        self.at as usize
     }
 }
 

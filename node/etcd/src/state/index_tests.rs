@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
 use super::*;
 
 const ALL: (usize, usize) = (usize::MAX, usize::MAX);
@@ -94,7 +98,7 @@ fn a_sweep_goes_on_where_it_stopped() {
     }
     let mut dropped = Vec::new();
     let swept = index.sweep(3, None, (2, 10), &mut dropped);
-    assert_eq!(swept, Swept::UpTo(Some(Bytes::from_static(b"b"))));
+    assert_eq!(swept, Swept::UpTo(Some(Key::from(&b"b"[..]))));
     assert_eq!(dropped.len(), 2);
     let Swept::UpTo(after) = swept else { return };
     assert_eq!(index.sweep(3, after, (2, 10), &mut dropped), Swept::All);
@@ -158,5 +162,85 @@ fn a_range_ends_before_its_end() {
             keys.extend_from_slice(key);
         });
         assert_eq!(keys, found.as_bytes(), "{key:?} to {end:?}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u8),
+    Delete(u8),
+    /// So many revisions back, in steps of so many keys and versions.
+    Compact(i64, usize, usize),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        6 => any::<u8>().prop_map(Op::Put),
+        4 => any::<u8>().prop_map(Op::Delete),
+        1 => (0..40_i64, 1..9_usize, 1..9_usize).prop_map(|(back, keys, revs)| Op::Compact(back, keys, revs)),
+    ];
+    prop::collection::vec(op, 0..300)
+}
+
+/// What every key was at every revision: the revision that made it, or nothing.
+type Model = Vec<BTreeMap<u8, i64>>;
+
+fn assert_like_model(index: &KeyIndex, model: &Model, revision: usize) {
+    let at = i64::try_from(revision).unwrap();
+    let mut found = BTreeMap::new();
+    let mut before = None;
+    index.visit(KeyRange::new(b"\0", b"\0"), at, |key, located| {
+        assert!(before < Some(key[0]), "ascending");
+        before = Some(key[0]);
+        found.insert(key[0], located.modified.main);
+    });
+    assert_eq!(found, model[revision], "at {revision}");
+    for key in 0..=u8::MAX {
+        let single = index.get(&[key], at).map(|located| located.modified.main);
+        assert_eq!(
+            single,
+            model[revision].get(&key).copied(),
+            "{key} at {revision}"
+        );
+    }
+}
+
+proptest! {
+    /// With so few shards keys take one another's places all the time.
+    #[test]
+    fn every_revision_that_is_not_compacted_is_as_in_a_plain_map(ops in ops(), shards in 1..4_u32) {
+        let mut index = KeyIndex::with_shards(shards);
+        let mut model: Model = vec![BTreeMap::new()];
+        let mut compacted = 0;
+        for op in ops {
+            let revision = i64::try_from(model.len()).unwrap();
+            let mut now = model.last().unwrap().clone();
+            match op {
+                Op::Put(key) => {
+                    now.insert(key, revision);
+                    index.put(&[key], rev(revision, 0));
+                }
+                Op::Delete(key) => {
+                    if now.remove(&key).is_none() {
+                        continue;
+                    }
+                    index.delete(&[key], rev(revision, 0));
+                }
+                Op::Compact(back, keys, revs) => {
+                    compacted = compacted.max(revision - 1 - back);
+                    let mut cursor = None;
+                    while let Swept::UpTo(after) =
+                        index.sweep(compacted, cursor, (keys, revs), &mut Vec::new())
+                    {
+                        cursor = after;
+                    }
+                    continue;
+                }
+            }
+            model.push(now);
+        }
+        for revision in usize::try_from(compacted).unwrap()..model.len() {
+            assert_like_model(&index, &model, revision);
+        }
     }
 }

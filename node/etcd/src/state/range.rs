@@ -10,11 +10,20 @@ use crate::pb::etcdserverpb::range_request::{SortOrder, SortTarget};
 use crate::pb::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use crate::pb::mvccpb::KeyValue;
 
-/// A version to return, with its record if it was at hand.
+/// A version to return.
 struct Found {
-    key: Bytes,
     located: Located,
-    record: Option<Bytes>,
+    held: Held,
+}
+
+/// What is at hand of it.
+enum Held {
+    /// The key, where nothing else is wanted.
+    Key(Bytes),
+    /// The record.
+    Record(Bytes),
+    /// Nothing: the record is to be fetched.
+    Nothing,
 }
 
 /// What the index had to say about a range.
@@ -89,16 +98,13 @@ pub(crate) fn plan(
         |key, located| {
             plan.count += 1;
             if !request.count_only && plan.found.len() < wanted {
-                let record = if index_only {
-                    None
+                let held = if index_only {
+                    Held::Key(Bytes::copy_from_slice(key))
                 } else {
-                    core.recent.get(located.modified)
+                    let record = core.recent.get(located.modified);
+                    record.map_or(Held::Nothing, Held::Record)
                 };
-                plan.found.push(Found {
-                    key: key.clone(),
-                    located,
-                    record,
-                });
+                plan.found.push(Found { located, held });
             }
         },
     );
@@ -112,14 +118,13 @@ impl Plan {
         request: &RangeRequest,
         fetch: Fetch<'_>,
     ) -> Result<Option<RangeResponse>, EtcdError> {
-        let index_only = is_index_only(request);
         let mut kvs = Vec::with_capacity(self.found.len());
         for found in self.found {
             let rev = found.located.modified;
-            let kv = match found.record {
-                _ if index_only => key_only(found.key, found.located),
-                Some(record) => decode(rev, record)?,
-                None => match fetch(rev)? {
+            let kv = match found.held {
+                Held::Key(key) => key_only(key, found.located),
+                Held::Record(record) => decode(rev, record)?,
+                Held::Nothing => match fetch(rev)? {
                     Some(kv) => kv,
                     None => return Ok(None),
                 },

@@ -149,7 +149,7 @@ impl<'a> WriteTxn<'a> {
         self.core
             .index
             .visit(KeyRange::new(key, range_end), newest, |key, _| {
-                keys.push(key.clone());
+                keys.push(Bytes::copy_from_slice(key));
             });
         for key in &keys {
             self.delete(key)?;
