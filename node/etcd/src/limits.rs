@@ -98,10 +98,10 @@ pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// The answer to a client's ping goes with the first response after this: much longer than a response
 /// takes, so that there are few pings beside the requests.
-pub const PONG_RIPE_MS: u64 = 25;
+pub const PONG_RIPE_MS: u64 = 100;
 /// It waits no longer than this for a response to travel with: shorter than any time limit of a
 /// keep-alive.
-pub const PONG_HELD_MS: u64 = 50;
+pub const PONG_HELD_MS: u64 = 150;
 /// It goes with the next response once so much was sent since the ping: a client that receives much
 /// sets its windows by the pings.
 pub const PONG_BESIDE_BYTES: usize = 16 << 10;
