@@ -178,7 +178,7 @@ pub struct NextStep {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OptionStatus {
-    /// What it is, as one word: restart, promote, acceptDataLoss, acceptRecovery or wait.
+    /// What it is, as one word: restart, wait, promote, unfence, acceptDataLoss or acceptRecovery.
     #[schemars(length(max = 64))]
     pub action: String,
     /// The pod it is about.

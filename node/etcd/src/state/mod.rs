@@ -1,7 +1,7 @@
 //! etcd's state over the commit log: keys with their versions, leases, compaction.
 //!
 //! One thread applies ([`EtcdState`]); any number read ([`ReadView`]) at the revision that was applied
-//! last, and never see part of a revision. Time and chance are never here.
+//! last, and never see part of a revision. Time and chance never decide anything here.
 
 mod apply;
 mod core;

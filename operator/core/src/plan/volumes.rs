@@ -70,8 +70,8 @@ pub(super) fn grow(observation: &Observation, name: &str, claim: &ClaimFacts, pl
             true,
             format!(
                 "the volume of {name} stays at {} bytes: its storage class does not grow volumes \
-                 (allowVolumeExpansion); delete its claim and pod to have it made anew with {wanted} \
-                 bytes and filled by the others",
+                 (allowVolumeExpansion); delete its claim, and once the others have everything the \
+                 operator replaces its pod, with a volume of {wanted} bytes that they fill",
                 claim.requested_bytes
             ),
         ),
