@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
+use standby_api::names::{ANNOTATION_SWITCHOVER, SWITCHOVER_ANY};
 use standby_api::{FailoverStatus, FailoverSteps};
 
 use crate::error::{Error, Result};
 use crate::faults;
-use crate::limits::CLUSTER_READY_TIMEOUT;
-use crate::product::{NODE_CONTAINER, Product};
+use crate::limits::{CLUSTER_READY_TIMEOUT, FAILOVER_TIMEOUT};
+use crate::product::{NODE_CONTAINER, Product, leading_operator};
 use crate::workload::{Load, now_us};
 
 /// What is done to a cluster.
@@ -22,8 +23,12 @@ pub enum Fault {
     PrimaryKilled,
     /// The primary's host loses power and link.
     PrimaryHostGone,
+    /// The same host, which the leading operator shares ([`arrange`] sees to that).
+    LeaderAndPrimaryGone,
     /// SIGKILL to the synchronous standby's process.
     StandbyKilled,
+    /// No failure: somebody orders a switchover.
+    Switchover,
 }
 
 impl Fault {
@@ -32,7 +37,9 @@ impl Fault {
         match self {
             Self::PrimaryKilled => "primary-killed",
             Self::PrimaryHostGone => "primary-host-gone",
+            Self::LeaderAndPrimaryGone => "leader-and-primary-gone",
             Self::StandbyKilled => "standby-killed",
+            Self::Switchover => "switchover",
         }
     }
 }
@@ -68,7 +75,7 @@ pub async fn measure(
     let epoch = before.epoch.unwrap_or(0);
     let victim = match fault {
         Fault::StandbyKilled => product.standby().await?,
-        Fault::PrimaryKilled | Fault::PrimaryHostGone => product.primary().await?,
+        _ => product.primary().await?,
     };
     let at_us = now_us();
     strike(product, &victim, fault).await?;
@@ -104,8 +111,55 @@ async fn strike(product: &Product<'_>, victim: &Pod, fault: Fault) -> Result<()>
         Fault::PrimaryKilled | Fault::StandbyKilled => {
             faults::kill_container(product.cluster, victim, NODE_CONTAINER)
         }
-        Fault::PrimaryHostGone => faults::host_of(product.cluster, victim)?.power_off().await,
+        Fault::PrimaryHostGone | Fault::LeaderAndPrimaryGone => {
+            faults::host_of(product.cluster, victim)?.power_off().await
+        }
+        Fault::Switchover => order_switchover(product, SWITCHOVER_ANY).await,
     }
+}
+
+async fn order_switchover(product: &Product<'_>, to: &str) -> Result<()> {
+    let epoch = product.status().await?.epoch.unwrap_or(0);
+    let order = format!("{to}@{epoch}");
+    product.order(ANNOTATION_SWITCHOVER, &order).await
+}
+
+/// Moves the primary to where `fault` wants it: to the leading operator's host, or away from it. What
+/// is measured must not depend on where it happens to be.
+pub async fn arrange(product: &Product<'_>, fault: Fault) -> Result<()> {
+    let together = match fault {
+        Fault::LeaderAndPrimaryGone => true,
+        Fault::PrimaryHostGone => false,
+        Fault::PrimaryKilled | Fault::StandbyKilled | Fault::Switchover => return Ok(()),
+    };
+    product.ready(CLUSTER_READY_TIMEOUT).await?;
+    let host = leading_operator(product.cluster).await?;
+    let host = faults::host_of(product.cluster, &host)?.name;
+    let mut to = None;
+    for node in product.status().await?.nodes {
+        let pod = product.pod(&node.name).await?;
+        let here = faults::host_of(product.cluster, &pod)?.name == host;
+        if here == together {
+            let is_primary = product.primary().await?.name_any() == node.name;
+            to = Some(node.name);
+            if is_primary {
+                return Ok(());
+            }
+        }
+    }
+    let to =
+        to.ok_or_else(|| Error::Wrong(format!("no node is where {} wants it", fault.name())))?;
+    order_switchover(product, &to).await?;
+    product
+        .until("the switchover", FAILOVER_TIMEOUT, |status| {
+            if status.primary.as_ref() == Some(&to) {
+                Ok(())
+            } else {
+                Err(format!("{:?} is primary, not {to}", status.primary))
+            }
+        })
+        .await?;
+    product.ready(CLUSTER_READY_TIMEOUT).await
 }
 
 /// The status counts from the operator's first notice; here everything counts from the fault.

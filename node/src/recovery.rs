@@ -141,10 +141,7 @@ mod tests {
     }
 
     fn state_in(volume: &Volume) -> EtcdState {
-        let options = FjallOptions {
-            apart_from: Some(REWRITTEN_FROM),
-            ..FjallOptions::default()
-        };
+        let options = FjallOptions::with_apart(REWRITTEN_FROM);
         let engine = FjallEngine::open(&volume.engine_dir(), &options);
         EtcdState::open(Arc::new(engine.expect("it opens"))).expect("it is whole")
     }

@@ -11,6 +11,11 @@ pub const LEASE_CALL_MS: u64 = 900;
 /// The most calls under way, of those that are not on the hot path. A small API server answers a
 /// hundred times as many a second, each in time.
 pub const API_USUAL_CALLS_MAX: usize = 16;
+/// So many may be under way however slow the API server is.
+pub const API_USUAL_CALLS_MIN: usize = 2;
+/// A call that takes longer says that the API server has too much to do, in milliseconds. A healthy one
+/// answers within tens.
+pub const API_SLOW_CALL_MS: u64 = 250;
 /// The most calls under way on the hot path: apart from the others, so that no failover waits for them.
 pub const API_HOT_CALLS_MAX: usize = 32;
 /// The most calls under way of those that a new leader begins with.

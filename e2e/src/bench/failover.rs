@@ -23,10 +23,12 @@ struct Figures {
 /// The times of every step, by fault and step, in ms.
 type Times = BTreeMap<String, Vec<f64>>;
 
-const FAULTS: [Fault; 3] = [
+const FAULTS: [Fault; 5] = [
     Fault::PrimaryKilled,
     Fault::StandbyKilled,
+    Fault::Switchover,
     Fault::PrimaryHostGone,
+    Fault::LeaderAndPrimaryGone,
 ];
 
 /// Measures `kills` of each fault whose name contains `only`. What breaks off is left as it is, for a look.
@@ -87,6 +89,7 @@ async fn measure(
         let step = progress.counted(fault.name());
         step.set_length(u64::try_from(kills).unwrap_or(u64::MAX));
         for _ in 0..kills {
+            failover::arrange(&product, fault).await?;
             let (figures, _) = failover::measure(&product, &workload, fault).await?;
             let mut note = |what: &str, time_ms: f64| {
                 let name = format!("{}/{what}", fault.name());

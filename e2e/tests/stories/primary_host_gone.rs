@@ -18,6 +18,7 @@ pub async fn run(stage: &Stage) -> Result<()> {
     let product = Product::create(&stage.cluster, &stage.namespace, "db").await?;
     let workload = Audit::start(&product).await?;
 
+    failover::arrange(&product, Fault::PrimaryHostGone).await?;
     let (figures, _) = failover::measure(&product, &workload, Fault::PrimaryHostGone).await?;
     eprintln!("{}", failover::timeline(&figures));
     ensure(figures.from != figures.to, || {

@@ -88,10 +88,7 @@ fn main() {
         }
         if wanted != "memory" {
             let dir = tempfile::tempdir().expect("a directory for the engine");
-            let options = FjallOptions {
-                apart_from: Some(REWRITTEN_FROM),
-                ..FjallOptions::default()
-            };
+            let options = FjallOptions::with_apart(REWRITTEN_FROM);
             let engine = FjallEngine::open(dir.path(), &options).expect("a new engine");
             measure("fjall", keys, Arc::new(engine));
         }

@@ -129,10 +129,7 @@ fn open_log(config: &Config, volume: &Volume) -> anyhow::Result<(LogWriter, LogR
 
 fn open_state(volume: &Volume) -> anyhow::Result<EtcdState> {
     let dir = volume.engine_dir();
-    let options = FjallOptions {
-        apart_from: Some(REWRITTEN_FROM),
-        ..FjallOptions::default()
-    };
+    let options = FjallOptions::with_apart(REWRITTEN_FROM);
     let engine = with_room("opening the state", || FjallEngine::open(&dir, &options))?;
     Ok(EtcdState::open(Arc::new(engine))?)
 }

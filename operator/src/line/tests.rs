@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::limits::LEASE_CALL_MS;
 
 /// How long an API server's processor is busy with a call.
 const CALL: Duration = Duration::from_millis(5);
@@ -121,4 +122,74 @@ async fn a_call_that_never_gets_a_place_is_told_so() {
     let begun = Instant::now();
     assert!(line.turn(Rank::Usual).await.is_none());
     assert_eq!(begun.elapsed(), ms(API_LINE_MS));
+}
+
+/// An API server whose every call takes a processor this long.
+const SLOW_CALL: Duration = Duration::from_millis(120);
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_api_server_is_left_room_for_the_lease() {
+    let server = Server::new();
+    let mut usual = JoinSet::new();
+    for _ in 0..300 {
+        let server = server.clone();
+        usual.spawn(async move {
+            let Some(_turn) = server.line.turn(Rank::Usual).await else {
+                return;
+            };
+            let _processor = server.processors.acquire().await.expect("never closed");
+            sleep(SLOW_CALL).await;
+        });
+    }
+    // The lease is renewed beside the line.
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let _processor = server.processors.acquire().await.expect("never closed");
+        sleep(SLOW_CALL).await;
+        longest = longest.max(begun.elapsed());
+    }
+    assert!(longest < ms(LEASE_CALL_MS) / 2, "{longest:?}");
+    usual.shutdown().await;
+}
+
+#[test]
+fn places_go_with_slow_calls_and_come_back_with_quick_ones() {
+    let (slow, quick) = (ms(API_SLOW_CALL_MS), Duration::from_millis(20));
+    let mut usual = Allowance {
+        places: API_USUAL_CALLS_MAX,
+        quick: 0,
+    };
+    assert_eq!(usual.after(quick), Change::None);
+    for _ in API_USUAL_CALLS_MIN..API_USUAL_CALLS_MAX {
+        assert_eq!(usual.after(slow), Change::OneLess);
+    }
+    assert_eq!(usual.after(slow), Change::None);
+    assert_eq!(usual.places, API_USUAL_CALLS_MIN);
+    let mut calls = 0;
+    while usual.places < API_USUAL_CALLS_MAX {
+        usual.after(quick);
+        calls += 1;
+    }
+    let steps = API_USUAL_CALLS_MIN..API_USUAL_CALLS_MAX;
+    assert_eq!(calls, steps.sum::<usize>());
+    assert_eq!(usual.after(quick), Change::None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_calls_are_let_go_as_there_are_places() {
+    let line = Line::new();
+    for _ in 0..3 {
+        let mut turns = Vec::new();
+        for _ in 0..API_USUAL_CALLS_MIN {
+            turns.push(line.turn(Rank::Usual).await.expect("a place"));
+        }
+        sleep(ms(API_SLOW_CALL_MS)).await;
+        drop(turns);
+    }
+    let under_way = 3 * API_USUAL_CALLS_MIN;
+    let places = line.places[Rank::Usual as usize].available_permits();
+    assert_eq!(places, API_USUAL_CALLS_MAX - under_way);
+    assert_eq!(line.usual.lock().places, places);
 }

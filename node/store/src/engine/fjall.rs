@@ -10,8 +10,9 @@
 //!   of the other. The library syncs before a flush, but flushes also what was closed since then. So
 //!   memtables are closed here only, both at once, behind a sync and while nobody writes.
 //! - Removal is a rename first: a directory that is half removed would open as a state with holes.
-//! - A write can be halted without end when flushing gets stuck; [`FjallEngine::write_stalled_ms`]
-//!   lets the node's watchdog see it.
+//!
+//! A write can be halted without end when flushing gets stuck. Whoever calls must not be the only one who
+//! could tell of it.
 //!
 //! This module never decides when to persist.
 
@@ -21,8 +22,6 @@ use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use fjall::{
@@ -57,6 +56,17 @@ pub struct FjallOptions {
     pub apart_from: Option<&'static [u8]>,
 }
 
+impl FjallOptions {
+    /// As [`FjallOptions::apart_from`] says, the rest as the product has it.
+    #[must_use]
+    pub fn with_apart(from: &'static [u8]) -> Self {
+        Self {
+            apart_from: Some(from),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for FjallOptions {
     fn default() -> Self {
         Self {
@@ -73,12 +83,9 @@ pub struct FjallEngine {
     dir: PathBuf,
     database: Database,
     keyspaces: Keyspaces,
-    opened: Instant,
     memtable_bytes: u64,
     /// Bytes in the memtables; held while something is written.
     unflushed: Mutex<u64>,
-    /// When the running write began, in milliseconds since opening, plus one; zero without one.
-    writing_since_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for FjallEngine {
@@ -207,10 +214,8 @@ impl FjallEngine {
             dir: dir.to_owned(),
             database,
             keyspaces,
-            opened: Instant::now(),
             memtable_bytes: options.memtable_bytes,
             unflushed: Mutex::new(recovered),
-            writing_since_ms: AtomicU64::new(0),
         })
     }
 
@@ -231,28 +236,12 @@ impl FjallEngine {
         remove_doomed(dir).map_err(failed_io)
     }
 
-    /// For how long the running write has been going on, in milliseconds; zero without one. The
-    /// library halts writes while flushing does not keep up: minutes mean that it is stuck.
-    #[must_use]
-    pub fn write_stalled_ms(&self) -> u64 {
-        match self.writing_since_ms.load(Ordering::Relaxed) {
-            0 => 0,
-            since => self.now_ms().saturating_sub(since),
-        }
-    }
-
     /// Closes the memtables, so that they are flushed. Nobody may write meanwhile.
     fn close_memtables(&self) -> fjall::Result<()> {
         self.database.persist(PersistMode::SyncAll)?;
         self.keyspaces.main.rotate_memtable()?;
         self.keyspaces.apart.rotate_memtable()?;
         Ok(())
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis())
-            .unwrap_or(u64::MAX)
-            .saturating_add(1)
     }
 }
 
@@ -300,8 +289,6 @@ impl Engine for FjallEngine {
                 None => inner.remove(keyspace, &**key),
             }
         }
-        self.writing_since_ms
-            .store(self.now_ms(), Ordering::Relaxed);
         let mut unflushed = self.unflushed.lock();
         *unflushed += bytes;
         let mut outcome = inner.commit();
@@ -310,7 +297,6 @@ impl Engine for FjallEngine {
             *unflushed = 0;
         }
         drop(unflushed);
-        self.writing_since_ms.store(0, Ordering::Relaxed);
         outcome.map_err(failed)
     }
 

@@ -63,7 +63,10 @@ pub(super) fn grow(observation: &Observation, name: &str, claim: &ClaimFacts, pl
                 node: name.to_owned(),
                 bytes: wanted,
             },
-            format!("storage.size is {wanted} bytes, the claim asks for {}", claim.requested_bytes),
+            format!(
+                "storage.size is {wanted} bytes, the claim asks for {}",
+                claim.requested_bytes
+            ),
         ),
         Some(false) => plan.tell(
             "CannotGrow",
