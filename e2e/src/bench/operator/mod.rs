@@ -42,6 +42,8 @@ pub struct Options {
     pub failovers: usize,
     /// How long they are watched at rest.
     pub rest: Duration,
+    /// How often operator and nodes hear from each other, in milliseconds.
+    pub heartbeat_ms: u32,
 }
 
 #[derive(Serialize)]
@@ -49,6 +51,7 @@ pub struct Options {
 struct Figures {
     clusters: usize,
     nodes: usize,
+    heartbeat_ms: u32,
     creation: Creation,
     rest: Span,
     failovers: FailoverFigures,
@@ -118,7 +121,9 @@ async fn measure(world: &World, options: &Options, progress: &Progress) -> Resul
     let mut meter = Meter::of(world)?;
     let begun = Instant::now();
     let step = progress.counted(&format!("making {} simulated clusters", options.clusters));
-    world.create(options.clusters, &step).await?;
+    world
+        .create(options.clusters, options.heartbeat_ms, &step)
+        .await?;
     step.done();
     let creation = Creation {
         seconds: begun.elapsed().as_secs_f64(),
@@ -136,6 +141,7 @@ async fn measure(world: &World, options: &Options, progress: &Progress) -> Resul
     Ok(Figures {
         clusters: options.clusters,
         nodes: world::INSTANCES * options.clusters,
+        heartbeat_ms: options.heartbeat_ms,
         creation,
         rest,
         failovers,

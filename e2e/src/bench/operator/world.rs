@@ -153,7 +153,7 @@ impl World {
     }
 
     /// Makes so many clusters and waits until all are Ready.
-    pub async fn create(&self, count: usize, step: &Step) -> Result<()> {
+    pub async fn create(&self, count: usize, heartbeat_ms: u32, step: &Step) -> Result<()> {
         step.set_length(count as u64);
         for number in 0..count.div_ceil(CLUSTERS_PER_NAMESPACE) {
             let name = namespace(number);
@@ -161,7 +161,7 @@ impl World {
         }
         stream::iter(0..count)
             .map(|number| async move {
-                let object = serde_yaml::from_str(&sample(&format!("db-{number}")))?;
+                let object = serde_yaml::from_str(&beating(&format!("db-{number}"), heartbeat_ms))?;
                 let clusters: Api<StandbyCluster> = self
                     .control
                     .api
@@ -222,6 +222,16 @@ fn is_ready(cluster: &StandbyCluster) -> bool {
         .filter(|one| one.type_ == "Ready" || one.type_ == "Safe")
         .count()
         == 2
+}
+
+/// A cluster with this interval of heartbeats, and no shorter silence that counts than two of them.
+fn beating(name: &str, heartbeat_ms: u32) -> String {
+    let silence_ms = (2 * heartbeat_ms).max(1_000);
+    sample(name)
+        + &format!(
+            "  failover:\n    detection:\n      heartbeatIntervalMs: {heartbeat_ms}\n      \
+             silenceMinMs: {silence_ms}\n"
+        )
 }
 
 fn namespace(number: usize) -> String {
