@@ -132,9 +132,9 @@ impl LoopbackCluster {
         self.nodes[at].kill()
     }
 
-    /// Stops a process from running (SIGSTOP).
+    /// Stops a process from running (SIGSTOP): none of its threads does when this returns.
     pub fn pause(&mut self, at: usize) -> anyhow::Result<()> {
-        self.nodes[at].signal("STOP")
+        self.nodes[at].stop()
     }
 
     /// Lets a stopped process go on (SIGCONT).

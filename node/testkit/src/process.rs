@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use standby_core::ClusterId;
@@ -17,6 +18,21 @@ pub struct NodeProcess {
     ports: [u16; 3],
     flags: Vec<String>,
     child: Option<Child>,
+}
+
+/// How long a process may take to stop: a thread in a system call ends that first.
+const STOP_WAIT_MS: u64 = 5_000;
+
+/// By the state in `/proc/PID/task/TID/stat`, which stands behind the name in parentheses (proc(5)).
+fn all_threads_stopped(pid: u32) -> anyhow::Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        if !state.is_some_and(|state| state.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl NodeProcess {
@@ -131,6 +147,20 @@ impl NodeProcess {
             .status()?;
         anyhow::ensure!(status.success(), "kill -{name} {pid} failed");
         Ok(())
+    }
+
+    /// Stops the process (SIGSTOP); when this returns none of its threads runs. The signal alone comes
+    /// back earlier: on a busy machine threads go on for milliseconds, and answer what they are asked.
+    pub fn stop(&self) -> anyhow::Result<()> {
+        self.signal("STOP")?;
+        let pid = self.pid().context("the process does not run")?;
+        for _ in 0..STOP_WAIT_MS {
+            if all_threads_stopped(pid)? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        anyhow::bail!("{pid} does not stop within {STOP_WAIT_MS} ms")
     }
 
     /// Whether the process still runs.
