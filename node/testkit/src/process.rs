@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +19,26 @@ pub struct NodeProcess {
     ports: [u16; 3],
     flags: Vec<String>,
     child: Option<Child>,
+}
+
+/// The ports that nodes get: below those that the system gives to connections (32768 by default), which
+/// could take one between two runs of its node.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
+
+/// A port that nobody listens on, and that this process has given to nobody.
+fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Test programs that run at the same time begin at different places.
+    let first = std::process::id().wrapping_mul(97) % count;
+    for _ in 0..count {
+        let offset = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = u16::try_from(PORTS.start + offset)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port from {} to {} is free", PORTS.start, PORTS.end)
 }
 
 /// How long a process may take to stop: a thread in a system call ends that first.
@@ -43,14 +64,7 @@ impl NodeProcess {
         logs: &Path,
         cluster_id: &ClusterId,
     ) -> anyhow::Result<Self> {
-        // Held together, so that they differ.
-        let free: Vec<_> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0"))
-            .collect::<Result<_, _>>()?;
-        let mut ports = [0; 3];
-        for (port, listener) in ports.iter_mut().zip(&free) {
-            *port = listener.local_addr()?.port();
-        }
+        let ports = [free_port()?, free_port()?, free_port()?];
         Ok(Self {
             name: name.to_owned(),
             data_dir: dir.join(name),
