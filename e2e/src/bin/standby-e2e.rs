@@ -119,7 +119,7 @@ enum Bench {
         #[arg(long, default_value_t = 330)]
         rest: u64,
         /// `heartbeatIntervalMs` of every cluster. With the default, 1,000 clusters and their simulated
-        /// nodes exchange 24,000 messages a second, most of what two processors can do.
+        /// nodes exchange 24,000 messages a second.
         #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(20..=2_500))]
         heartbeat_ms: u32,
     },
