@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
-use standby_api::names::{ANNOTATION_SWITCHOVER, SWITCHOVER_ANY};
+use standby_api::names::SWITCHOVER_ANY;
 use standby_api::{FailoverStatus, FailoverSteps};
 
 use crate::error::{Error, Result};
@@ -114,14 +114,13 @@ async fn strike(product: &Product<'_>, victim: &Pod, fault: Fault) -> Result<()>
         Fault::PrimaryHostGone | Fault::LeaderAndPrimaryGone => {
             faults::host_of(product.cluster, victim)?.power_off().await
         }
-        Fault::Switchover => order_switchover(product, SWITCHOVER_ANY).await,
+        Fault::Switchover => switch_over(product, SWITCHOVER_ANY).await,
     }
 }
 
-async fn order_switchover(product: &Product<'_>, to: &str) -> Result<()> {
+async fn switch_over(product: &Product<'_>, to: &str) -> Result<()> {
     let epoch = product.status().await?.epoch.unwrap_or(0);
-    let order = format!("{to}@{epoch}");
-    product.order(ANNOTATION_SWITCHOVER, &order).await
+    product.order_switchover(to, epoch).await
 }
 
 /// Moves the primary to where `fault` wants it: to the leading operator's host, or away from it. What
@@ -149,7 +148,7 @@ pub async fn arrange(product: &Product<'_>, fault: Fault) -> Result<()> {
     }
     let to =
         to.ok_or_else(|| Error::Wrong(format!("no node is where {} wants it", fault.name())))?;
-    order_switchover(product, &to).await?;
+    switch_over(product, &to).await?;
     product
         .until("the switchover", FAILOVER_TIMEOUT, |status| {
             if status.primary.as_ref() == Some(&to) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use standby_api::names::{ANNOTATION_SWITCHOVER, SWITCHOVER_ANY};
+use standby_api::names::SWITCHOVER_ANY;
 
 use crate::cluster::Cluster;
 use crate::cluster::control_plane::Program;
@@ -202,8 +202,7 @@ impl Harm {
             Self::PodDeleted => delete_primary(product).await?,
             Self::Switchover => {
                 let epoch = product.status().await?.epoch.unwrap_or(0);
-                let order = format!("{SWITCHOVER_ANY}@{epoch}");
-                product.order(ANNOTATION_SWITCHOVER, &order).await?;
+                product.order_switchover(SWITCHOVER_ANY, epoch).await?;
             }
             other => unreachable!("{other:?} is done to a node or to its surroundings"),
         }

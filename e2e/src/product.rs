@@ -123,6 +123,12 @@ impl<'a> Product<'a> {
         .await
     }
 
+    /// Orders a switchover in the view of `epoch`, to a node or to [`names::SWITCHOVER_ANY`].
+    pub async fn order_switchover(&self, to: &str, epoch: i64) -> Result<()> {
+        self.order(names::ANNOTATION_SWITCHOVER, &format!("{to}@{epoch}"))
+            .await
+    }
+
     /// Gives an order by an annotation; an empty value takes it back.
     pub async fn order(&self, annotation: &str, value: &str) -> Result<()> {
         let set = if value.is_empty() {

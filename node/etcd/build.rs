@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Byte fields are slices of the buffer they came in: a value is not copied on its way.
     tonic_prost_build::configure()
         .bytes(".")
-        .codec_path("crate::codec::SmallBuffers")
+        .codec_path("standby_codec::SmallBuffers")
         .compile_fds(files)?;
     println!("cargo:rerun-if-changed=proto");
     Ok(())

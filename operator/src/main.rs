@@ -46,6 +46,10 @@ use crate::metrics::Metrics;
 use crate::remembered::Remembered;
 use crate::stores::Stores;
 
+/// It gives back what a burst took, and does not hold small things in large pages.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     log(&flags)?;

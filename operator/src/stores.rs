@@ -2,6 +2,7 @@
 //! the recorded view is never read from here. Everything is found by its name: a turn of one cluster must
 //! not cost more because there are a thousand others.
 
+mod kept;
 mod watch;
 
 use std::collections::{BTreeSet, HashMap};

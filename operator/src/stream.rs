@@ -1,6 +1,7 @@
 //! The heartbeat stream to one node: orders down, reports up. It measures and passes on; what a
 //! silence or a refusal means is decided in the core.
 
+mod connection;
 #[cfg(test)]
 mod tests;
 
@@ -8,34 +9,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustls_pki_types::ServerName;
 use standby_control::v1;
-use standby_control::v1::control_client::ControlClient;
 use standby_core::{Epoch, Micros};
 use standby_operator_core::detect::{Detector, Loss, Thresholds};
 use standby_operator_core::observe::{NodeReport, Stream};
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
 use tracing::{Instrument, debug, info, info_span};
 
+use self::connection::Connection;
 use crate::clock::Clock;
 use crate::context::Key;
 use crate::convert;
 use crate::limits::{
-    NODE_CONNECT_MS, NODE_RETRY_MAX_MS, NODE_RETRY_MIN_MS, NODE_SESSION_MS, NODE_SESSION_SILENT_MS,
-    ORDERS_QUEUED_MAX, REPORT_BYTES_MAX, ms,
+    NODE_RETRY_MAX_MS, NODE_RETRY_MIN_MS, NODE_SESSION_MS, NODE_SESSION_SILENT_MS,
+    ORDERS_QUEUED_MAX, ms,
 };
 use crate::tls::{IdentityError, OperatorTls};
 
@@ -232,24 +226,8 @@ impl Task {
         known.clone()
     }
 
-    async fn connect(&self, tls: &OperatorTls) -> Result<Channel, SessionError> {
-        let dial = Dial {
-            address: self.target.address.clone(),
-            name: ServerName::try_from(self.target.pod.clone())?,
-            tls: TlsConnector::from(tls.config()?),
-        };
-        // The scheme is that of what the connector hands over: TLS is its own affair.
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.target.address))?;
-        let connector = service_fn(move |_: Uri| dial.clone().connect());
-        let limit = ms(NODE_CONNECT_MS + NODE_SESSION_MS);
-        Ok(timeout(limit, endpoint.connect_with_connector(connector))
-            .await
-            .map_err(|_| SessionError::Timeout)??)
-    }
-
     async fn session(&mut self, tls: &OperatorTls) -> Result<(), SessionError> {
-        let channel = self.connect(tls).await?;
-        let mut client = ControlClient::new(channel).max_decoding_message_size(REPORT_BYTES_MAX);
+        let mut client = Connection::open(&self.target, tls).await?;
         let (send, queued) = mpsc::channel(ORDERS_QUEUED_MAX);
         let mut sender = Sender {
             send,
@@ -260,7 +238,7 @@ impl Task {
         self.orders.mark_unchanged();
         let first = self.orders.borrow().clone();
         sender.tell(&first);
-        let call = client.session(ReceiverStream::new(queued));
+        let call = client.session(ReceiverStream::new(queued).map(|order| *order));
         let reports = timeout(ms(NODE_SESSION_MS), call)
             .await
             .map_err(|_| SessionError::Timeout)??;
@@ -326,7 +304,8 @@ impl Task {
 
 /// The sending side of a session.
 struct Sender {
-    send: mpsc::Sender<v1::Order>,
+    /// Boxed, since a queue keeps room for 32 at least.
+    send: mpsc::Sender<Box<v1::Order>>,
     sequence: u64,
     /// The last ping.
     asked: u64,
@@ -359,30 +338,20 @@ impl Sender {
             sequence: self.sequence,
             order: Some(order),
         };
-        self.send.try_send(order).is_ok()
-    }
-}
-
-/// How a node is connected to: with the TLS configuration that all streams of a cluster share.
-#[derive(Clone)]
-struct Dial {
-    address: String,
-    name: ServerName<'static>,
-    tls: TlsConnector,
-}
-
-impl Dial {
-    async fn connect(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-        let stream = timeout(ms(NODE_CONNECT_MS), TcpStream::connect(&self.address)).await??;
-        stream.set_nodelay(true)?;
-        Ok(TokioIo::new(self.tls.connect(self.name, stream).await?))
+        self.send.try_send(Box::new(order)).is_ok()
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
     #[error("cannot connect: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    Connect(#[from] io::Error),
+    #[error("no TLS: {0}")]
+    Handshake(io::Error),
+    #[error("no HTTP/2: {0}")]
+    Transport(#[from] hyper::Error),
+    #[error("the pod's address is no authority: {0}")]
+    Address(#[from] http::uri::InvalidUri),
     #[error("{0}")]
     Identity(#[from] IdentityError),
     #[error("the pod's name is no name of a server: {0}")]
@@ -404,18 +373,6 @@ impl From<tonic::Status> for SessionError {
 impl SessionError {
     /// Whether the other side's kernel said that nothing listens there.
     fn refused(&self) -> bool {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = match self {
-            Self::Transport(error) => Some(error),
-            _ => None,
-        };
-        while let Some(error) = source {
-            if let Some(error) = error.downcast_ref::<io::Error>()
-                && error.kind() == io::ErrorKind::ConnectionRefused
-            {
-                return true;
-            }
-            source = error.source();
-        }
-        false
+        matches!(self, Self::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 }

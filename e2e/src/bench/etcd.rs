@@ -8,7 +8,7 @@ use serde::Serialize;
 use standby_testkit::LoopbackCluster;
 use tokio::process::Command;
 
-use super::{Case, percentile, save};
+use super::{Case, chosen, percentile, save};
 use crate::command;
 use crate::error::{Error, Result};
 use crate::etcd;
@@ -75,14 +75,15 @@ struct Said {
     p99_ms: f64,
 }
 
-/// Measures all loads, or those whose name contains `only`, so many times.
-pub async fn run(only: Option<&str>, rounds: usize, json: Option<&Path>) -> Result<()> {
+/// Measures the loads that `only` names, or all, so many times.
+pub async fn run(only: &[String], rounds: usize, json: Option<&Path>) -> Result<()> {
+    let loads = chosen(LOADS, |(name, _)| *name, only)?;
     let progress = Progress::new();
     let programs = parts::build_benchmark(&progress)?;
     images::compile(&["standby-node"], &["standby-node"], &progress).await?;
     let folder = cache_folder().join(format!("bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(Error::file("make", &folder))?;
-    let outcome = measure(&programs, &folder, only, rounds, &progress).await;
+    let outcome = measure(&programs, &folder, (&loads, rounds), &progress).await;
     std::fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
     let figures = outcome?;
     for (name, ratio) in &figures.ratios {
@@ -94,8 +95,7 @@ pub async fn run(only: Option<&str>, rounds: usize, json: Option<&Path>) -> Resu
 async fn measure(
     programs: &Programs,
     folder: &Path,
-    only: Option<&str>,
-    rounds: usize,
+    (loads, rounds): (&[&(&'static str, &str)], usize),
     progress: &Progress,
 ) -> Result<Figures> {
     let members = etcd::start(programs, folder, 3).await?;
@@ -105,15 +105,11 @@ async fn measure(
         .await
         .map_err(|error| Error::Wrong(format!("a pair on loopback: {error:#}")))?;
     let ours = pair.client_url(0);
-    let loads: Vec<_> = LOADS
-        .iter()
-        .filter(|(name, _)| only.is_none_or(|only| name.contains(only)))
-        .collect();
     let step = progress.counted("etcd's load generator");
     step.set_length(u64::try_from(rounds * loads.len() * 2).unwrap_or(u64::MAX));
     let mut said: BTreeMap<(&str, &str), Vec<Said>> = BTreeMap::new();
     for round in 0..rounds {
-        for (name, load) in &loads {
+        for (name, load) in loads {
             let mut sides = [("standby", &ours), ("etcd", &theirs)];
             // Whoever comes second finds a warmer machine, or a fuller one.
             if round % 2 == 1 {

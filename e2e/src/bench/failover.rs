@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Case, save};
+use super::{Case, chosen, save};
 use crate::cluster::Cluster;
 use crate::error::{Result, ensure};
 use crate::failover::{self, Fault};
@@ -31,17 +31,14 @@ const FAULTS: [Fault; 5] = [
     Fault::LeaderAndPrimaryGone,
 ];
 
-/// Measures `kills` of each fault whose name contains `only`. What breaks off is left as it is, for a look.
-pub async fn run(number: u8, kills: usize, only: Option<&str>, json: Option<&Path>) -> Result<()> {
+/// Measures `kills` of each fault that `only` names, or of all. What breaks off is left as it is, for a look.
+pub async fn run(number: u8, kills: usize, only: &[String], json: Option<&Path>) -> Result<()> {
+    let faults = chosen(&FAULTS, |fault| fault.name(), only)?;
     let progress = Progress::new();
     let cluster = Cluster::attach_or_up(number, &progress).await?;
     product::install(&cluster, 2, &progress).await?;
     let namespace = cluster.api.namespace("bench-failover").await?;
     let mut times = Times::new();
-    let faults: Vec<Fault> = FAULTS
-        .into_iter()
-        .filter(|fault| only.is_none_or(|only| fault.name().contains(only)))
-        .collect();
     let outcome = measure(
         &cluster,
         &namespace.name,
@@ -78,14 +75,14 @@ pub async fn run(number: u8, kills: usize, only: Option<&str>, json: Option<&Pat
 async fn measure(
     cluster: &Cluster,
     namespace: &str,
-    (faults, kills): (&[Fault], usize),
+    (faults, kills): (&[&Fault], usize),
     times: &mut Times,
     progress: &Progress,
 ) -> Result<Verdict> {
     let sample = product::tireless_sample("db");
     let product = Product::apply(cluster, namespace, &sample).await?;
     let workload = Workload::start(Plan::new(product.target().await?, "bench")).await?;
-    for fault in faults.iter().copied() {
+    for &&fault in faults {
         let step = progress.counted(fault.name());
         step.set_length(u64::try_from(kills).unwrap_or(u64::MAX));
         for _ in 0..kills {

@@ -44,6 +44,26 @@ impl Case {
     }
 }
 
+/// Those of `all` that were asked for by their whole name; all of them when none was.
+///
+/// # Errors
+/// When nothing has that name.
+pub fn chosen<'a, T>(
+    all: &'a [T],
+    name: impl Fn(&T) -> &'static str,
+    only: &[String],
+) -> Result<Vec<&'a T>> {
+    let names: Vec<&str> = all.iter().map(&name).collect();
+    if let Some(unknown) = only.iter().find(|only| !names.contains(&only.as_str())) {
+        return Err(Error::Wrong(format!(
+            "--only {unknown}: must be one of {}, or several with commas between",
+            names.join(", ")
+        )));
+    }
+    let wanted = |item: &&T| only.is_empty() || only.iter().any(|only| only == name(item));
+    Ok(all.iter().filter(wanted).collect())
+}
+
 /// The smallest value that at least `percent` of 100 values do not exceed.
 pub fn percentile(values: &[f64], percent: usize) -> Option<f64> {
     let mut sorted = values.to_vec();

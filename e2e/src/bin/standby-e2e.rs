@@ -76,15 +76,15 @@ enum Bench {
         /// How often each fault is done.
         #[arg(long, default_value_t = 20)]
         kills: usize,
-        /// Only faults whose name contains this.
-        #[arg(long, value_name = "TEXT")]
-        only: Option<String>,
+        /// Only these faults, with commas between.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// etcd's own load generator against this product and against three members of etcd.
     Etcd {
-        /// Only loads whose name contains this.
-        #[arg(long, value_name = "TEXT")]
-        only: Option<String>,
+        /// Only these loads, with commas between.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        only: Vec<String>,
         /// How often everything is measured; the median counts.
         #[arg(long, default_value_t = bench::etcd::ROUNDS)]
         rounds: usize,
@@ -189,9 +189,9 @@ async fn run(arguments: Arguments) -> Result<()> {
 async fn measure(number: u8, what: Bench, json: Option<&Path>) -> Result<()> {
     match what {
         Bench::Failover { kills, only } => {
-            bench::failover::run(number, kills, only.as_deref(), json).await?;
+            bench::failover::run(number, kills, &only, json).await?;
         }
-        Bench::Etcd { only, rounds } => bench::etcd::run(only.as_deref(), rounds, json).await?,
+        Bench::Etcd { only, rounds } => bench::etcd::run(&only, rounds, json).await?,
         Bench::Log => bench::log::run(json).await?,
         Bench::Detection {
             runs,

@@ -2,7 +2,7 @@
 //! order that names a past epoch does nothing.
 
 use kube::ResourceExt;
-use standby_api::names::{ANNOTATION_SWITCHOVER, SWITCHOVER_ANY};
+use standby_api::names::SWITCHOVER_ANY;
 use standby_e2e::error::{Result, ensure};
 use standby_e2e::limits::FAILOVER_TIMEOUT;
 use standby_e2e::scene::Scene;
@@ -15,9 +15,12 @@ const GAP_MAX_MS: f64 = 2_000.0;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let mut scene = Scene::open(&stage.cluster, &stage.namespace).await?;
-    let old = format!("{SWITCHOVER_ANY}@{}", scene.epoch());
+    let first = scene.epoch();
     scene.strike();
-    scene.product.order(ANNOTATION_SWITCHOVER, &old).await?;
+    scene
+        .product
+        .order_switchover(SWITCHOVER_ANY, first)
+        .await?;
     handed_over(&scene, None).await?;
     let gap_ms = scene.writes_go("switchover to the best node").await?;
     ensure(gap_ms < GAP_MAX_MS, || {
@@ -26,13 +29,18 @@ pub async fn run(stage: &Stage) -> Result<()> {
 
     scene.look_again().await?;
     let target = scene.standby.name_any();
-    let order = format!("{target}@{}", scene.epoch());
-    scene.product.order(ANNOTATION_SWITCHOVER, &order).await?;
+    scene
+        .product
+        .order_switchover(&target, scene.epoch())
+        .await?;
     handed_over(&scene, Some(&target)).await?;
     scene.writes_go("switchover to a named node").await?;
 
     scene.look_again().await?;
-    scene.product.order(ANNOTATION_SWITCHOVER, &old).await?;
+    scene
+        .product
+        .order_switchover(SWITCHOVER_ANY, first)
+        .await?;
     scene.load.more(400).await?;
     scene.same_primary().await?;
     scene.close().await.map(drop)

@@ -1,7 +1,7 @@
 //! The API server dies in the middle of a switchover, and comes back a while later. Writes stop at most
 //! for as long as it is away, nothing is lost, and the cluster settles by itself.
 
-use standby_api::names::{ANNOTATION_SWITCHOVER, SWITCHOVER_ANY};
+use standby_api::names::SWITCHOVER_ANY;
 use standby_e2e::cluster::control_plane::Program;
 use standby_e2e::error::Result;
 use standby_e2e::scene::Scene;
@@ -13,9 +13,11 @@ const AWAY_US: i64 = 8_000_000;
 
 pub async fn run(stage: &Stage) -> Result<()> {
     let mut scene = Scene::open(&stage.cluster, &stage.namespace).await?;
-    let order = format!("{SWITCHOVER_ANY}@{}", scene.epoch());
     scene.strike();
-    scene.product.order(ANNOTATION_SWITCHOVER, &order).await?;
+    scene
+        .product
+        .order_switchover(SWITCHOVER_ANY, scene.epoch())
+        .await?;
     Program::ApiServer.kill(stage.cluster.layout).await?;
     // Meanwhile nobody can say what is going on: nothing to wait for but the time itself.
     let left_us = AWAY_US - (now_us() - scene.struck_us());

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod codec;
 pub mod command;
 pub mod error;
 pub mod health;

@@ -92,10 +92,6 @@ pub const CLIENT_HANDSHAKE_MS: u64 = 10_000;
 pub const CLOSE_GRACE_MS: u64 = 1_000;
 /// Pause after the kernel refused to accept (out of file descriptors).
 pub const ACCEPT_RETRY_MS: u64 = 50;
-/// What a message is given to begin with: a put with its headers fits, and most answers do.
-pub const MESSAGE_BUFFER_BYTES: usize = 1 << 10;
-/// A stream's messages are sent on once they are so long together; the library's own value.
-pub const MESSAGE_YIELD_BYTES: usize = 32 << 10;
 /// HTTP/2 window of one stream: a large value arrives without waiting for the window.
 pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// HTTP/2 window of one connection.

@@ -1,14 +1,22 @@
 //! `cargo xtask sim`: runs seeds until so many cluster-hours are simulated, and writes what happened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use standby_core::replica::Mutant;
 use standby_system_sim::{Report, Run, run_many};
+
+/// A quarter of the time goes into memory with the system's own allocator.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How often it is said, and written, how far it is.
+const SAID_EVERY: Duration = Duration::from_secs(30);
 
 /// Simulates the whole system.
 #[derive(Parser)]
@@ -41,6 +49,60 @@ struct Total {
     report: Report,
     seeds: u64,
     failed: Vec<(u64, String)>,
+    begun: Instant,
+    said: Instant,
+}
+
+impl Total {
+    fn new(first_seed: u64) -> Self {
+        Self {
+            report: Report::new(first_seed),
+            seeds: 0,
+            failed: Vec::new(),
+            begun: Instant::now(),
+            said: Instant::now(),
+        }
+    }
+
+    /// The figures, to a file if one was named.
+    fn write(&self, file: Option<&Path>) -> Result<()> {
+        let failing: Vec<u64> = self.failed.iter().map(|(seed, _)| *seed).collect();
+        let json = self.report.json(&failing, self.seeds);
+        let text = serde_json::to_string_pretty(&json).context("the figures as JSON")?;
+        match file {
+            Some(path) => std::fs::write(path, text + "\n")
+                .with_context(|| format!("cannot write {}", path.display())),
+            None => {
+                eprintln!("{text}");
+                Ok(())
+            }
+        }
+    }
+
+    /// How far a long run is. A run that is ended early leaves the figures so far.
+    fn tell(&mut self, arguments: &Arguments) {
+        if self.said.elapsed() < SAID_EVERY {
+            return;
+        }
+        self.said = Instant::now();
+        let hours = self.report.hours();
+        let left = if arguments.runs.is_none() && hours > 0.0 {
+            let seconds = self.begun.elapsed().as_secs_f64() * (arguments.hours / hours - 1.0);
+            format!(", {:.0} minutes left", seconds.max(0.0) / 60.0)
+        } else {
+            String::new()
+        };
+        let failed = self.failed.len();
+        eprintln!(
+            "{hours:.1} cluster-hours, {} seeds, {failed} failed{left}",
+            self.seeds
+        );
+        if let Some(file) = &arguments.json
+            && let Err(error) = self.write(Some(file))
+        {
+            eprintln!("{error:#}");
+        }
+    }
 }
 
 fn main() -> Result<ExitCode> {
@@ -56,11 +118,7 @@ fn main() -> Result<ExitCode> {
 fn run(arguments: &Arguments) -> Result<bool> {
     std::panic::set_hook(Box::new(|_| {}));
     let next = AtomicU64::new(arguments.seed);
-    let total = Mutex::new(Total {
-        report: Report::new(arguments.seed),
-        seeds: 0,
-        failed: Vec::new(),
-    });
+    let total = Mutex::new(Total::new(arguments.seed));
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads {
             scope.spawn(|| work(arguments, &next, &total));
@@ -71,21 +129,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
     for (seed, text) in &total.failed {
         eprintln!("seed {seed} failed:\n{text}\n");
     }
-    let failing: Vec<u64> = total.failed.iter().map(|(seed, _)| *seed).collect();
-    let json = total.report.json(&failing, total.seeds);
-    let text = serde_json::to_string_pretty(&json).context("the figures as JSON")?;
-    match &arguments.json {
-        Some(path) => std::fs::write(path, text + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?,
-        None => eprintln!("{text}"),
-    }
+    total.write(arguments.json.as_deref())?;
     eprintln!(
         "{:.1} cluster-hours, {} seeds, {} failed",
         total.report.hours(),
         total.seeds,
         total.failed.len()
     );
-    Ok(failing.is_empty())
+    Ok(total.failed.is_empty())
 }
 
 /// The mutant of this name.
@@ -128,5 +179,6 @@ fn work(arguments: &Arguments, next: &AtomicU64, total: &Mutex<Total>) {
             Ok(report) => total.report.add(&report),
             Err(text) => total.failed.push((seed, text)),
         }
+        total.tell(arguments);
     }
 }

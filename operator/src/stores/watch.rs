@@ -18,6 +18,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::kept::Kept;
 use super::{Change, Scoped, what_matters};
 use crate::context::Key;
 
@@ -61,6 +62,7 @@ impl Watch<'_> {
     ) -> Scoped<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Kept
             + DeserializeOwned
             + Clone
             + Debug
@@ -119,15 +121,21 @@ impl Watch<'_> {
         listed: impl Fn() + Send + Sync + 'static,
     ) -> Store<K>
     where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = ()>
+            + Kept
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let (store, writer) = reflector::store();
         let (changes, stop) = (self.changes.clone(), self.stop.clone());
         tokio::spawn(async move {
             let events = relisting(api, config)
                 .default_backoff()
-                // Who wrote which field is most of a small object, and nobody here asks.
-                .modify(|object| object.managed_fields_mut().clear())
+                .modify(Kept::slim)
                 .reflect(writer);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
             while let Some(event) = events.next().await {

@@ -321,7 +321,7 @@ async fn a_node_with_another_name_is_not_talked_to() {
         established: false,
     };
     let error = task.session(&tls).await.expect_err("the name is another");
-    assert!(matches!(error, SessionError::Transport(_)), "{error}");
+    assert!(matches!(error, SessionError::Handshake(_)), "{error}");
     assert!(!error.refused(), "a wrong name is no refused connection");
     assert!(node.orders.try_recv().is_err(), "no order reached it");
 }

@@ -2,7 +2,9 @@
 //!
 //! The library gives every request and every response a buffer of 8 KiB, of which most messages need
 //! some hundred bytes: with many requests at once that is more than a processor keeps at hand. Larger
-//! messages grow their buffer.
+//! messages grow their buffer. And streams keep theirs for as long as they last.
+//!
+//! This crate never knows which messages these are.
 
 use std::marker::PhantomData;
 
@@ -10,7 +12,10 @@ use prost::Message;
 use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::ProstCodec;
 
-use crate::limits::{MESSAGE_BUFFER_BYTES, MESSAGE_YIELD_BYTES};
+/// What a message is given to begin with: a put with its headers fits, and most answers do.
+const MESSAGE_BUFFER_BYTES: usize = 1 << 10;
+/// A stream's messages are sent on once they are so long together; the library's own value.
+const MESSAGE_YIELD_BYTES: usize = 32 << 10;
 
 /// Protobuf, from and to small buffers.
 #[derive(Clone, Copy, Debug)]

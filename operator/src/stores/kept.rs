@@ -1,0 +1,54 @@
+//! What of an object is kept in a cache: with thousands of pods, what nobody asks for is most of the
+//! memory. Whoever needs another field adds it here.
+
+use k8s_openapi::api::core::v1::{
+    Node, NodeSpec, NodeStatus, PersistentVolumeClaim, Pod, PodSpec, PodStatus,
+};
+use kube::ResourceExt;
+use kube::core::DeserializeGuard;
+
+/// An object that takes off what nobody asks for.
+pub(super) trait Kept: ResourceExt {
+    /// Who wrote which field is most of a small object.
+    fn slim(&mut self) {
+        self.managed_fields_mut().clear();
+    }
+}
+
+impl<K> Kept for DeserializeGuard<K> where Self: ResourceExt {}
+
+impl Kept for PersistentVolumeClaim {}
+
+/// Where it runs and how it fares; what it shall run is told by an annotation (`built-from`).
+impl Kept for Pod {
+    fn slim(&mut self) {
+        self.managed_fields_mut().clear();
+        self.spec = self.spec.take().map(|spec| PodSpec {
+            node_name: spec.node_name,
+            ..PodSpec::default()
+        });
+        self.status = self.status.take().map(|status| PodStatus {
+            phase: status.phase,
+            pod_ip: status.pod_ip,
+            conditions: status.conditions,
+            container_statuses: status.container_statuses,
+            ..PodStatus::default()
+        });
+    }
+}
+
+/// Whether it takes pods; not which images it holds, which is most of it.
+impl Kept for Node {
+    fn slim(&mut self) {
+        self.managed_fields_mut().clear();
+        self.spec = self.spec.take().map(|spec| NodeSpec {
+            taints: spec.taints,
+            unschedulable: spec.unschedulable,
+            ..NodeSpec::default()
+        });
+        self.status = self.status.take().map(|status| NodeStatus {
+            conditions: status.conditions,
+            ..NodeStatus::default()
+        });
+    }
+}
