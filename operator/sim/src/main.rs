@@ -69,14 +69,12 @@ impl Total {
         let failing: Vec<u64> = self.failed.iter().map(|(seed, _)| *seed).collect();
         let json = self.report.json(&failing, self.seeds);
         let text = serde_json::to_string_pretty(&json).context("the figures as JSON")?;
-        match file {
-            Some(path) => std::fs::write(path, text + "\n")
-                .with_context(|| format!("cannot write {}", path.display())),
-            None => {
-                eprintln!("{text}");
-                Ok(())
-            }
-        }
+        let Some(path) = file else {
+            eprintln!("{text}");
+            return Ok(());
+        };
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// How far a long run is. A run that is ended early leaves the figures so far.
