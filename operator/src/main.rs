@@ -46,7 +46,7 @@ use crate::metrics::Metrics;
 use crate::remembered::Remembered;
 use crate::stores::Stores;
 
-/// It gives back what a burst took, and does not hold small things in large pages.
+/// As in the node: what a burst of work took goes back to the system after some seconds.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
