@@ -115,10 +115,13 @@ impl World {
                 actor.announced = Some((target, now));
                 actor.announce_retry.note(true, now, HOT_RETRY_MAX_MS);
             }
-            Response::Timeout => actor.announce_retry.note(false, now, HOT_RETRY_MAX_MS),
-            _ => {
-                // Somebody else wrote it, or took it away.
-                actor.slice_version = None;
+            failed => {
+                if !matches!(failed, Response::Timeout) {
+                    // Somebody else wrote it, or took it away.
+                    actor.slice_version = None;
+                }
+                // It may have been written, without an answer: what stands there is not known.
+                actor.announced = None;
                 actor.announce_retry.note(false, now, HOT_RETRY_MAX_MS);
             }
         }
