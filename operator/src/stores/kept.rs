@@ -1,28 +1,33 @@
 //! What of an object is kept in a cache: with thousands of pods, what nobody asks for is most of the
 //! memory. Whoever needs another field adds it here.
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::core::v1::{
     Node, NodeSpec, NodeStatus, PersistentVolumeClaim, Pod, PodSpec, PodStatus,
 };
-use kube::ResourceExt;
+use kube::Resource;
 use kube::core::DeserializeGuard;
+use serde::de::DeserializeOwned;
+use standby_api::{StandbyCluster, StandbyView};
 
-/// An object that takes off what nobody asks for.
-pub(super) trait Kept: ResourceExt {
-    /// Who wrote which field is most of a small object.
-    fn slim(&mut self) {
-        self.managed_fields_mut().clear();
-    }
+/// What can be kept in a cache.
+pub(super) trait Kept:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+    /// Takes off what nobody asks for.
+    fn slim(&mut self) {}
 }
 
-impl<K> Kept for DeserializeGuard<K> where Self: ResourceExt {}
+impl Kept for DeserializeGuard<StandbyCluster> {}
+
+impl Kept for DeserializeGuard<StandbyView> {}
 
 impl Kept for PersistentVolumeClaim {}
 
 /// Where it runs and how it fares; what it shall run is told by an annotation (`built-from`).
 impl Kept for Pod {
     fn slim(&mut self) {
-        self.managed_fields_mut().clear();
         self.spec = self.spec.take().map(|spec| PodSpec {
             node_name: spec.node_name,
             ..PodSpec::default()
@@ -40,7 +45,6 @@ impl Kept for Pod {
 /// Whether it takes pods; not which images it holds, which is most of it.
 impl Kept for Node {
     fn slim(&mut self) {
-        self.managed_fields_mut().clear();
         self.spec = self.spec.take().map(|spec| NodeSpec {
             taints: spec.taints,
             unschedulable: spec.unschedulable,

@@ -61,14 +61,7 @@ impl Watch<'_> {
         key: impl Fn(&K, bool) -> Option<Key> + Clone + Send + Sync + 'static,
     ) -> Scoped<K>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-            + Kept
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Kept + Resource<Scope = NamespaceResourceScope>,
     {
         let apis: Vec<Api<K>> = if self.namespaces.is_empty() {
             vec![Api::all(self.client.clone())]
@@ -121,21 +114,18 @@ impl Watch<'_> {
         listed: impl Fn() + Send + Sync + 'static,
     ) -> Store<K>
     where
-        K: Resource<DynamicType = ()>
-            + Kept
-            + DeserializeOwned
-            + Clone
-            + Debug
-            + Send
-            + Sync
-            + 'static,
+        K: Kept,
     {
         let (store, writer) = reflector::store();
         let (changes, stop) = (self.changes.clone(), self.stop.clone());
         tokio::spawn(async move {
             let events = relisting(api, config)
                 .default_backoff()
-                .modify(Kept::slim)
+                .modify(|object: &mut K| {
+                    // Who wrote which field is most of a small object.
+                    object.managed_fields_mut().clear();
+                    object.slim();
+                })
                 .reflect(writer);
             let mut events = std::pin::pin!(events.take_until(stop.cancelled_owned()));
             while let Some(event) = events.next().await {

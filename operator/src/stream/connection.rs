@@ -1,5 +1,5 @@
 //! How a node is reached: TCP, TLS and HTTP/2, one connection for one session. Nothing is dialled anew
-//! here and nothing waits in line: a client library's channel would keep 20 KB for each of the thousands of
+//! here and nothing waits in line: a client library's channel would keep 10 KB for each of the thousands of
 //! nodes to be able to.
 
 use std::io;
