@@ -105,6 +105,8 @@ pub struct Memory {
     pub highest_view: Option<View>,
     /// The last epoch that a node confirmed: it has adopted exactly the recorded view.
     pub confirmed: Option<Epoch>,
+    /// The last epoch that this operator recorded itself: nothing later was recorded then.
+    pub recorded: Option<Epoch>,
     /// Since when the current epoch has been looked at.
     pub in_epoch: Since,
     /// The highest index that may have been acknowledged, as reports have told.
@@ -335,7 +337,7 @@ impl Memory {
 
     /// A view was recorded at `now`.
     pub fn view_recorded(&mut self, view: &View, now: Micros) {
-        self.confirmed = Some(view.epoch);
+        self.recorded = Some(view.epoch);
         if let Some(failover) = &mut self.failover
             && view.epoch == failover.from.next()
         {

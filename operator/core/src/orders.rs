@@ -53,6 +53,9 @@ pub struct RecoveryConsent {
     pub cluster: String,
     /// The highest epoch that nodes report.
     pub epoch: u64,
+    /// The highest index whose loss is accepted: needed when nobody who can go on has every
+    /// acknowledged write.
+    pub loses_up_to: Option<u64>,
     /// Who consents.
     pub by: String,
     /// Why.

@@ -205,6 +205,10 @@ pub struct Recover {
     /// The cluster once more, so that it is not the wrong one.
     #[arg(long = "cluster", value_name = "NAMESPACE/NAME")]
     pub confirm: String,
+    /// The highest index that may be lost, when nobody who can go on has every acknowledged write: at
+    /// least what the cluster's options say.
+    #[arg(long, value_name = "INDEX", value_parser = clap::value_parser!(i64).range(0..))]
+    pub loses_up_to: Option<i64>,
     /// Why; it is recorded.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,

@@ -149,11 +149,15 @@ async fn promote(shell: &Shell, given: Promote) -> Result<(Option<String>, Order
 
 async fn recover(shell: &Shell, given: Recover) -> Result<(Option<String>, Order, How)> {
     let by = shell.who().await?;
-    let order = Order::Recover(Consent {
+    let consent = Consent {
         confirm: given.confirm,
         by,
         reason: given.reason,
-    });
+    };
+    let order = Order::Recover {
+        consent,
+        loses_up_to: given.loses_up_to,
+    };
     Ok((Some(given.cluster), order, given.how))
 }
 
@@ -168,7 +172,7 @@ async fn give<W: Write>(
     let text = output.format() == Format::Text;
     let costs = matches!(
         order,
-        Order::Promote { loss: Some(_), .. } | Order::Recover(_)
+        Order::Promote { loss: Some(_), .. } | Order::Recover { .. }
     );
     let first = |change: &Change| {
         if text && costs {

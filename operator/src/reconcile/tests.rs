@@ -243,6 +243,7 @@ async fn a_continued_view_names_its_evidence() {
     let planned = next.clone();
     let run = tokio::spawn(async move {
         let recovery = Recovery {
+            loses_up_to: None,
             above: healthy().epoch,
             evidence: "db-1 epoch 2".into(),
             consent: None,

@@ -165,11 +165,12 @@ fn full(observation: &Observation) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a consent to recovery holds, when the highest view that nodes report is `highest`; or why
-/// not.
+/// Whether a consent to recovery holds, when the highest view that nodes report is `highest` and, if
+/// nobody who can go on has every acknowledged write, `at_risk` may be lost; or why not.
 pub fn check_recovery<'a>(
     observation: &'a Observation,
     highest: &View,
+    at_risk: Option<Index>,
 ) -> Option<Result<&'a RecoveryConsent, String>> {
     let consent = observation.cluster.orders.accept_recovery.as_ref()?;
     let cluster = cluster_named(observation);
@@ -181,6 +182,15 @@ pub fn check_recovery<'a>(
         return Some(Err(format!(
             "epoch must be {}, the highest that nodes report, was {}",
             highest.epoch, consent.epoch
+        )));
+    }
+    if let Some(at_risk) = at_risk.filter(|risk| consent.loses_up_to.is_none_or(|it| it < risk.0)) {
+        let given = consent.loses_up_to;
+        return Some(Err(format!(
+            "losesUpTo must be at least {at_risk}, the highest entry that may be lost, since no node \
+             with every write acknowledged in epoch {} can go on; it was {}",
+            highest.epoch,
+            given.map_or_else(|| "left out".to_owned(), |given| given.to_string())
         )));
     }
     Some(full(observation).map(|()| consent))

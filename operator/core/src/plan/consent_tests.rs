@@ -188,6 +188,40 @@ fn a_lost_view_is_continued_without_everybody_only_with_consent_and_far_above() 
 }
 
 #[test]
+fn a_lost_view_is_continued_by_a_node_that_lacks_writes_only_if_that_loss_is_named() {
+    let mut observation = observed(Some(healthy_view()));
+    observation.recorded = Recorded::Absent;
+    observation.lose(1);
+    observation.lose(2);
+    let consent = |loss: &str| {
+        format!(r#"{{"cluster":"shop/db","epoch":2,{loss}"by":"ann","why":"both burned"}}"#)
+    };
+    let blocked = planned(&observation);
+    let offered = blocked
+        .options
+        .iter()
+        .find(|it| it.action == "acceptRecovery");
+    let offered = offered.expect("it is offered");
+    assert!(offered.cost.starts_with("LOSES up to "), "{}", offered.cost);
+    let at_risk = offered.loses_up_to.expect("it is told");
+    let too_little = format!(r#""losesUpTo":{},"#, at_risk - 1);
+    for loss in ["", &too_little] {
+        observation.order(names::ANNOTATION_ACCEPT_RECOVERY, &consent(loss));
+        let refused = planned(&observation);
+        assert_eq!(refused.view_to_record(), None, "{refused}");
+        let (outcome, why) = order(&refused);
+        assert_eq!(outcome, Outcome::Refused);
+        assert!(why.starts_with("losesUpTo must be at least"), "{why}");
+    }
+    let enough = format!(r#""losesUpTo":{at_risk},"#);
+    observation.order(names::ANNOTATION_ACCEPT_RECOVERY, &consent(&enough));
+    let accepted = planned(&observation);
+    let (next, basis) = accepted.view_to_record().expect("a view");
+    assert_eq!(next.primary, id(3));
+    assert!(basis.loss().is_some());
+}
+
+#[test]
 fn who_could_say_how_a_lost_primary_is_and_what_ending_it_costs_is_told_when_nobody_is_heard() {
     let mut observation = observed(Some(healthy_view()));
     observation.lose(1);

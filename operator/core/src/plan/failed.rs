@@ -211,17 +211,28 @@ fn ordered(observation: &Observation, view: &View, could: &[NodeId]) -> Option<N
         .cloned()
 }
 
-/// The nodes that may still tell of a later view than the recorded one, while no node has confirmed it. A
-/// confirmation must come from what a node knew before: until then the view is told to nobody, or a node
-/// that lags behind would confirm what it was just told.
+/// How long after it took over an operator gives nodes to tell of a later view than the recorded one.
+pub(super) fn time_to_speak(memory: &Memory, view: &View) -> Micros {
+    let epoch = Some(view.epoch);
+    Micros::from_millis(if memory.recorded == epoch {
+        0
+    } else if memory.confirmed == epoch {
+        limits::CONFIRM_OTHERS_MAX_MS
+    } else {
+        limits::CONFIRM_MAX_MS
+    })
+}
+
+/// The nodes that may still tell of a later view than the recorded one. A confirmation must come from what
+/// a node knew before: until then the view is told to nobody, or a node that lags behind would confirm what
+/// it was just told.
 pub(super) fn unheard<'a>(
     observation: &'a Observation,
     memory: &Memory,
     view: &'a View,
     now: Micros,
 ) -> Vec<&'a str> {
-    let limit = Micros::from_millis(limits::CONFIRM_MAX_MS);
-    if memory.confirmed == Some(view.epoch) || memory.in_epoch.held(now) >= limit {
+    if memory.in_epoch.held(now) >= time_to_speak(memory, view) {
         return Vec::new();
     }
     let complete = view.complete.iter().map(|node| &node.name);
@@ -237,7 +248,7 @@ pub(super) fn unheard<'a>(
 
 /// Right after its start an operator knows only what is recorded. If that was restored from a backup, the
 /// nodes live by something later, and a failover in what is recorded would go astray until they say so
-/// (V10): so nodes are given a moment to speak, unless one has confirmed the view already.
+/// (V10): so all are given a moment to speak, a shorter one if some have confirmed the view.
 fn unconfirmed(
     observation: &Observation,
     memory: &Memory,
@@ -248,13 +259,15 @@ fn unconfirmed(
     if unheard.is_empty() {
         return None;
     }
+    let confirmed = memory.confirmed == Some(view.epoch);
     let why = format!(
-        "no node has confirmed epoch {} since this operator took over: {} may still tell of a later one",
+        "{} node has confirmed epoch {} since this operator took over: {} may still tell of a later one",
+        if confirmed { "not every" } else { "no" },
         view.epoch,
         unheard.join(", ")
     );
     Some(Situation {
-        wait_until: Some(Micros::from_millis(limits::CONFIRM_MAX_MS)),
+        wait_until: Some(time_to_speak(memory, view)),
         ..Situation::of(Phase::Confirming, why)
     })
 }

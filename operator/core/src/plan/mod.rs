@@ -39,7 +39,7 @@ mod world;
 
 use std::fmt;
 
-use standby_core::{Epoch, Micros, View, ViewChange};
+use standby_core::{Epoch, Index, Micros, View, ViewChange};
 
 use crate::candidate::{self, CandidateVerdict};
 use crate::judge::FailureReason;
@@ -64,6 +64,9 @@ pub struct Recovery {
     pub above: Epoch,
     /// The nodes that reported, and what; one line.
     pub evidence: String,
+    /// The highest index that is known to be at risk, when nobody who can go on has every acknowledged
+    /// write.
+    pub loses_up_to: Option<Index>,
     /// Somebody could not be asked, and a person consented to going on without.
     pub consent: Option<RecoveryConsent>,
 }

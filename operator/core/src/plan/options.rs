@@ -4,7 +4,7 @@
 use standby_api::names;
 use standby_core::View;
 
-use super::{Phase, Situation, consent};
+use super::{Phase, Recovery, Situation, consent};
 use crate::candidate;
 use crate::judge::FailureReason;
 use crate::memory::Memory;
@@ -215,16 +215,18 @@ fn recovery(observation: &Observation, situation: &Situation, choices: &mut Vec<
             });
         }
     }
-    let Some((highest, _)) = &situation.recover else {
+    let Some((highest, recovery)) = &situation.recover else {
         return;
     };
     let serving = observation
         .live(&highest.primary)
         .is_some_and(|report| report.role == NodeRole::Primary);
+    let accepted = recovery.loses_up_to;
     let json = format!(
-        r#"{{"cluster":"{}","epoch":{},"by":"YOUR NAME","why":"THE REASON"}}"#,
+        r#"{{"cluster":"{}","epoch":{},{}"by":"YOUR NAME","why":"THE REASON"}}"#,
         consent::cluster_named(observation),
-        highest.epoch
+        highest.epoch,
+        accepted.map_or_else(String::new, |index| format!(r#""losesUpTo":{index},"#)),
     );
     let silent: Vec<&str> = observation
         .nodes
@@ -236,7 +238,8 @@ fn recovery(observation: &Observation, situation: &Situation, choices: &mut Vec<
         action: "acceptRecovery",
         node: situation.promote.as_ref().map(|node| node.name.clone()),
         cost: format!(
-            "MAY LOSE what was acknowledged after epoch {} by nodes that cannot be asked ({}){}",
+            "{}MAY LOSE what was acknowledged after epoch {} by nodes that cannot be asked ({}){}",
+            incomplete(observation, situation, recovery),
             highest.epoch,
             silent.join(", "),
             if serving {
@@ -245,7 +248,7 @@ fn recovery(observation: &Observation, situation: &Situation, choices: &mut Vec<
                 ""
             }
         ),
-        loses_up_to: None,
+        loses_up_to: accepted.map(|index| index.0),
         epoch: Some(highest.epoch.0),
         command: Some(annotate(
             observation,
@@ -253,4 +256,19 @@ fn recovery(observation: &Observation, situation: &Situation, choices: &mut Vec<
             &json,
         )),
     });
+}
+
+/// What goes for certain when nobody who can go on has every acknowledged write.
+fn incomplete(observation: &Observation, situation: &Situation, recovery: &Recovery) -> String {
+    let (Some(highest), Some(heir)) = (recovery.loses_up_to, &situation.promote) else {
+        return String::new();
+    };
+    let ends = observation.live(heir).map(|report| report.last.index);
+    let ends = ends.unwrap_or_default();
+    format!(
+        "LOSES up to {} acknowledged entries, as far as is known: {} ends at {ends}, and {highest} may have \
+         been acknowledged; and ",
+        highest.0.saturating_sub(ends.0),
+        heir.name
+    )
 }

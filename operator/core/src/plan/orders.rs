@@ -257,7 +257,8 @@ fn accept_recovery(observation: &Observation, situation: &Situation) -> Option<S
     if recovery.consent.is_some() {
         return Some(accepted(situation.why.clone()));
     }
-    Some(match consent::check_recovery(observation, highest)? {
+    let checked = consent::check_recovery(observation, highest, recovery.loses_up_to);
+    Some(match checked? {
         Err(why) => refused(why),
         Ok(_) => refused(format!("nobody could go on: {}", situation.why)),
     })

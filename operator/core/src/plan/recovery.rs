@@ -42,7 +42,7 @@ pub(super) fn without_view(observation: &Observation, memory: &Memory) -> Situat
     let mut known: Vec<&View> = adopted(observation).collect();
     if let Some(epoch) = known.iter().map(|view| view.epoch).max() {
         known.extend(memory.once_recorded(observation, epoch));
-        return recovery(observation, None, &known);
+        return recovery(observation, memory, None, &known);
     }
     let mut awaited = Vec::new();
     let mut first: Option<NodeId> = None;
@@ -97,6 +97,7 @@ fn is_recorded(recorded: Option<&View>) -> String {
 /// The view object is missing, or older than the views `known` (V10).
 pub(super) fn recovery(
     observation: &Observation,
+    memory: &Memory,
     recorded: Option<&View>,
     known: &[&View],
 ) -> Situation {
@@ -128,6 +129,7 @@ pub(super) fn recovery(
     let mut recovery = Recovery {
         above: highest.epoch,
         evidence: evidence.join(", "),
+        loses_up_to: None,
         consent: None,
     };
     if missing.is_empty() {
@@ -143,8 +145,13 @@ pub(super) fn recovery(
     missing.sort();
     missing.dedup();
     let missing = missing.join("; ");
+    // Going on without what is acknowledged is another thing than going on without asking everybody.
+    if promote.is_none() {
+        recovery.loses_up_to = Some(consent::at_risk(observation, memory, highest));
+    }
     let promote = promote.or_else(|| furthest(observation));
-    let consent = consent::check_recovery(observation, highest).and_then(Result::ok);
+    let consent = consent::check_recovery(observation, highest, recovery.loses_up_to);
+    let consent = consent.and_then(Result::ok);
     let (phase, why) = match consent.filter(|_| promote.is_some()) {
         Some(consent) => {
             recovery.consent = Some(consent.clone());

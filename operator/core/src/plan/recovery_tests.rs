@@ -78,7 +78,7 @@ fn it_goes_on_above_what_it_has_seen_once_the_nodes_that_are_ahead_report() {
 #[test]
 fn a_consent_to_going_on_without_them_names_the_remembered_epoch_and_goes_far_above_it() {
     let mut observation = put_back();
-    let text = r#"{"cluster":"shop/db","epoch":6,"by":"ann","why":"both burned"}"#;
+    let text = r#"{"cluster":"shop/db","epoch":6,"losesUpTo":99,"by":"ann","why":"both burned"}"#;
     observation.order(names::ANNOTATION_ACCEPT_RECOVERY, text);
     let plan = remembers(&observation, &later());
     let (next, basis) = plan.view_to_record().expect("a view");

@@ -394,11 +394,45 @@ fn a_view_that_nobody_has_confirmed_is_told_to_nobody_so_that_nobody_confirms_wh
     // Everybody has had time to speak.
     let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_MAX_MS));
     assert!(pushes(&plan(&observation, &mut memory, limit)));
-    // Or one says that it lives by exactly this view.
+    // One says that it lives by exactly this view: the others have a shorter time.
     observation.said(2).view = Some(healthy_view());
     let mut memory = Memory::default();
     memory.observe(&observation, NOW);
-    assert!(pushes(&plan(&observation, &mut memory, NOW)));
+    assert!(!pushes(&plan(&observation, &mut memory, NOW)));
+    let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_OTHERS_MAX_MS));
+    assert!(pushes(&plan(&observation, &mut memory, limit)));
+}
+
+#[test]
+fn v10_a_node_that_was_away_does_not_confirm_an_older_view_for_those_that_are_about_to_speak() {
+    // The store was put back. db-1 led in epoch 2, was away while db-2 was promoted, and is back first.
+    let mut observation = restarted_short();
+    let later = healthy_view().promote(id(2)).go_alone();
+    observation.said(1).last.index = Index(10);
+    observation.facts(2).report = None;
+    observation.facts(3).report = None;
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    let waits = plan(&observation, &mut memory, NOW);
+    assert_eq!(waits.phase, Phase::Confirming, "{waits}");
+    assert_eq!(waits.view_to_record(), None);
+    // Who recorded the view itself has nobody to wait for.
+    let mut knows = memory.clone();
+    knows.view_recorded(&healthy_view(), NOW);
+    assert_eq!(
+        plan(&observation, &mut knows, NOW).phase,
+        Phase::FailingOver
+    );
+    // db-2 speaks a moment later.
+    let said = observed(Some(later.clone())).said(2).clone();
+    observation.facts(2).report = Some(said);
+    memory.observe(&observation, NOW);
+    let told = plan(&observation, &mut memory, NOW);
+    assert_eq!(
+        told.view_to_record().map(|(next, _)| next.primary.clone()),
+        None
+    );
+    assert!(told.why.contains("nodes have adopted epoch 4"), "{told}");
 }
 
 #[test]

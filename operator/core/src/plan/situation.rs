@@ -91,7 +91,7 @@ pub fn situation(observation: &Observation, memory: &Memory, now: Micros) -> Sit
         _ if observation.cluster.hibernated => hibernation::situation(observation, memory, now),
         Recorded::Absent => recovery::without_view(observation, memory),
         Recorded::View(view) => match recovery::ahead_of(observation, memory, view) {
-            Some(views) => recovery::recovery(observation, Some(view), &views),
+            Some(views) => recovery::recovery(observation, memory, Some(view), &views),
             None => with_view(observation, memory, view, now),
         },
     }

@@ -185,7 +185,7 @@ fn tell(
         let previous_stopped = memory.previous_stopped(observation, view);
         push(plan, awaited, previous_stopped, why);
     } else {
-        let limit = Micros::from_millis(limits::CONFIRM_MAX_MS);
+        let limit = failed::time_to_speak(memory, view);
         plan.look_when(memory.in_epoch.held(now), limit);
     }
 }

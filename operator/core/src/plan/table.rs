@@ -164,10 +164,7 @@ impl Phase {
                 ("the synchronous node confirms the loss", Self::FailingOver),
             ],
             Self::Confirming => &[
-                (
-                    "a node confirms the view, or all were heard",
-                    Self::FailingOver,
-                ),
+                ("every node was heard that may be", Self::FailingOver),
                 ("the limit has passed", Self::FailingOver),
                 ("a node tells of a later view", Self::Recovering),
             ],

@@ -33,9 +33,12 @@ struct LossOrder<'a> {
 
 /// The value of `standby.dev/accept-recovery`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct RecoveryOrder<'a> {
     cluster: &'a str,
     epoch: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loses_up_to: Option<i64>,
     by: &'a str,
     why: &'a str,
 }
@@ -127,7 +130,11 @@ pub fn command(cluster: &str, option: &OptionStatus) -> Option<String> {
                 index.as_deref().unwrap_or("INDEX")
             )
         }
-        (ACTION_RECOVERY, _) => format!("recover {cluster} --cluster {cluster} --reason TEXT"),
+        (ACTION_RECOVERY, _) => {
+            let index = option.loses_up_to;
+            let loss = index.map_or_else(String::new, |index| format!(" --loses-up-to {index}"));
+            format!("recover {cluster}{loss} --cluster {cluster} --reason TEXT")
+        }
         _ => return None,
     };
     Some(format!("kubectl standby {words}"))
@@ -164,15 +171,7 @@ pub(super) fn promote_with_loss(
             instead: Some("`kubectl standby status` lists what can be done now".into()),
         });
     };
-    if let Some(must) = option.loses_up_to.filter(|must| loss.loses_up_to < *must) {
-        return Err(Error::Refused {
-            why: format!(
-                "--loses-up-to must be at least {must}, was {}: {}",
-                loss.loses_up_to, option.cost
-            ),
-            instead: Some(format!("if that must be, say --loses-up-to {must}")),
-        });
-    }
+    enough(option, Some(loss.loses_up_to))?;
     let epoch = match option.epoch {
         Some(epoch) => epoch,
         None => epoch(cluster, status)?,
@@ -202,8 +201,30 @@ pub(super) fn promote_with_loss(
     )))
 }
 
+/// Whether as much is accepted as may be lost.
+fn enough(option: &OptionStatus, accepted: Option<i64>) -> Result<()> {
+    let Some(must) = option.loses_up_to else {
+        return Ok(());
+    };
+    if accepted.is_some_and(|accepted| accepted >= must) {
+        return Ok(());
+    }
+    let was = accepted.map_or_else(|| "left out".to_owned(), |index| index.to_string());
+    Err(Error::Refused {
+        why: format!(
+            "--loses-up-to must be at least {must}, was {was}: {}",
+            option.cost
+        ),
+        instead: Some(format!("if that must be, say --loses-up-to {must}")),
+    })
+}
+
 /// Continues a lost view.
-pub(super) fn recover(cluster: &StandbyCluster, given: &Consent) -> Result<Change> {
+pub(super) fn recover(
+    cluster: &StandbyCluster,
+    given: &Consent,
+    loses_up_to: Option<i64>,
+) -> Result<Change> {
     check(cluster, given)?;
     let status = awake(cluster, "recovered")?;
     let Some(option) = option(status, ACTION_RECOVERY, None) else {
@@ -212,6 +233,7 @@ pub(super) fn recover(cluster: &StandbyCluster, given: &Consent) -> Result<Chang
             instead: Some("`kubectl standby status` lists what can be done now".into()),
         });
     };
+    enough(option, loses_up_to)?;
     let epoch = match option.epoch {
         Some(epoch) => epoch,
         None => epoch(cluster, status)?,
@@ -219,6 +241,7 @@ pub(super) fn recover(cluster: &StandbyCluster, given: &Consent) -> Result<Chang
     let value = serde_json::to_string(&RecoveryOrder {
         cluster: &full_name(cluster),
         epoch,
+        loses_up_to,
         by: &given.by,
         why: &given.reason,
     })?;

@@ -39,7 +39,12 @@ pub enum Order {
         loss: Option<Loss>,
     },
     /// Continue a lost view without the word of some node.
-    Recover(Consent),
+    Recover {
+        /// Who consents, and why.
+        consent: Consent,
+        /// The highest index that may be lost.
+        loses_up_to: Option<i64>,
+    },
     /// These nodes get no role.
     Fence {
         /// Who.
@@ -164,7 +169,10 @@ pub fn change(cluster: &StandbyCluster, order: &Order) -> Result<Change> {
             node,
             loss: Some(loss),
         } => consent::promote_with_loss(cluster, node, loss),
-        Order::Recover(given) => consent::recover(cluster, given),
+        Order::Recover {
+            consent,
+            loses_up_to,
+        } => consent::recover(cluster, consent, *loses_up_to),
         Order::Fence { nodes, stop_writes } => fence(cluster, nodes, *stop_writes),
         Order::Unfence { nodes } => unfence(cluster, nodes.as_deref()),
         Order::Restart { nodes, pods } => restart(cluster, nodes.as_deref(), pods),

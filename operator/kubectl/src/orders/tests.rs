@@ -248,7 +248,10 @@ fn a_view_is_recovered_only_when_one_was_lost() {
         by: "ada".into(),
         reason: "db-2 is gone".into(),
     };
-    let order = Order::Recover(consent);
+    let order = Order::Recover {
+        consent,
+        loses_up_to: None,
+    };
     assert!(why(change(&healthy(), &order)).contains("no view was lost"));
     let blocked = cluster(&json!({"status": {"epoch": null,
         "options": [{"action": "acceptRecovery", "epoch": 12, "cost": "db-2 cannot be asked"}]}}));
@@ -257,6 +260,30 @@ fn a_view_is_recovered_only_when_one_was_lost() {
     assert_eq!(
         value.as_str().unwrap(),
         r#"{"cluster":"shop/db","epoch":12,"by":"ada","why":"db-2 is gone"}"#
+    );
+}
+
+#[test]
+fn a_view_is_recovered_by_a_node_that_lacks_writes_only_when_that_loss_is_named() {
+    let recover = |loses_up_to| Order::Recover {
+        consent: Consent {
+            confirm: "shop/db".into(),
+            by: "ada".into(),
+            reason: "all burned".into(),
+        },
+        loses_up_to,
+    };
+    let blocked = cluster(&json!({"status": {"epoch": null, "options": [
+        {"action": "acceptRecovery", "node": "db-3", "epoch": 12, "losesUpTo": 9, "cost": "LOSES"}]}}));
+    for too_little in [None, Some(8)] {
+        let text = why(change(&blocked, &recover(too_little)));
+        assert!(text.contains("--loses-up-to must be at least 9"), "{text}");
+    }
+    let change = change(&blocked, &recover(Some(9))).unwrap();
+    let value = &annotations(&change)["standby.dev/accept-recovery"];
+    assert!(
+        value.as_str().unwrap().contains(r#""losesUpTo":9"#),
+        "{value}"
     );
 }
 

@@ -67,7 +67,10 @@ impl World {
             .as_ref()
             .is_some_and(|backup| backup.log.last().index < primary.replica.commit());
         let able = primary.replica.serves() && primary.paused_until <= self.now;
-        if !(behind && able && volume.sound() && self.may_lose(at)) {
+        // Who is about to be taken away will soon remember nothing.
+        let pod = self.api.objects.pods.get(&primary.node.name);
+        let stays = pod.is_some_and(|pod| pod.uid == primary.pod_uid && pod.deleting.is_none());
+        if !(behind && able && stays && volume.sound() && self.may_lose(at)) {
             return;
         }
         self.tell_fault("volume rolled back");

@@ -1,5 +1,6 @@
 //! Ends: of a process, of a host's power; and what the kubelet begins anew.
 
+use crate::disk::Health;
 use crate::net::End;
 use crate::time::{MS, SECOND, Time};
 use crate::world::{Event, ProcRef, World};
@@ -15,6 +16,10 @@ impl World {
         };
         self.close_all_of(End::Node(proc));
         self.reset_clients(proc);
+        // What the engine has written the host keeps, whatever of it that is.
+        if self.rng.permille(500) {
+            self.state_is_kept(proc);
+        }
         let Some(uid) = self.take_process(proc, why) else {
             return;
         };
@@ -35,6 +40,26 @@ impl World {
         self.plan_container(host, &uid, pause);
         let after = self.rng.between(10 * MS, 1_000 * MS);
         self.wake_kubelet(host, after);
+    }
+
+    /// The state of a process that ends while its host stays is there at the next start, as far as its log
+    /// is: nobody has to apply it again.
+    pub(crate) fn state_is_kept(&mut self, proc: ProcRef) {
+        let Some(process) = self.proc(proc) else {
+            return;
+        };
+        let (at, position) = (process.volume, process.applied());
+        let durable = &self.volumes[at].durable;
+        if process.replica.takes_in_snapshot()
+            || self.volumes[at].health == Health::Hung
+            || durable.log.epoch_at(position.index) != Some(position.epoch)
+        {
+            return;
+        }
+        let engine = process.engine.content();
+        let durable = &mut self.volumes[at].durable;
+        durable.engine = engine;
+        durable.applied = position;
     }
 
     /// Takes a process out of the world: what its disk had under way is lost.

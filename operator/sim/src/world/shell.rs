@@ -44,7 +44,10 @@ impl World {
                 self.ask_view(proc);
                 self.schedule(ASK_EVERY, Event::Node(proc, event));
             }
-            NodeEvent::Exit => self.process_ends(proc, "it was told to"),
+            NodeEvent::Exit => {
+                self.state_is_kept(proc);
+                self.process_ends(proc, "it was told to");
+            }
         }
     }
 
