@@ -121,17 +121,20 @@ async fn round(
         let harm = *ALL.choose(random).expect("there are faults to choose from");
         eprintln!("       {name}: {}", harm.name());
         scene.strike();
-        match harm.strike(&scene.product).await {
-            Ok(faults) => lasting.extend(faults),
-            // Whoever it was meant for may have no process or role just now.
+        let struck = match harm.strike(&scene.product).await {
+            Ok(faults) => {
+                lasting.extend(faults);
+                *figures.faults.entry(harm.name()).or_default() += 1;
+                tokio::time::sleep(random.random_range(Duration::ZERO..LASTS_MAX)).await;
+                true
+            }
+            // Whoever it was meant for may have no process or role just now, or the API server be away.
             Err(error) if number > 0 => {
                 eprintln!("       {} could not be done: {error}", harm.name());
-                continue;
+                false
             }
             Err(error) => return Err(error),
-        }
-        *figures.faults.entry(harm.name()).or_default() += 1;
-        tokio::time::sleep(random.random_range(Duration::ZERO..LASTS_MAX)).await;
+        };
         if random.random_bool(TOGETHER) && number + 1 < FAULTS_A_ROUND {
             continue;
         }
@@ -139,7 +142,9 @@ async fn round(
         faults::heal(cluster).await?;
         scene.product.ready(CLUSTER_READY_TIMEOUT).await?;
         scene.load.more(1).await?;
-        note_gap(&scene, harm, figures);
+        if struck {
+            note_gap(&scene, harm, figures);
+        }
     }
     figures.failovers += scene.product.status().await?.failovers.len();
     let product_name = scene.product.namespace.clone();

@@ -35,28 +35,50 @@ func judge(h history, limit time.Duration, logger *zap.Logger) (verdict, validat
 	x := explain(h)
 	v := count(h, x)
 	v.Problems = append(x.problems, unfinishedWatches(h)...)
-	reports := append(operationReports(h, x), watchReports(h)...)
-	var persisted []model.EtcdRequest
-	for _, o := range x.requests {
-		persisted = append(persisted, o.request())
+	result, problems := validated(h, x, asSeen(h, x), limit, logger)
+	by := ""
+	if status := result.Linearization.Status; status == validate.Timeout || status == validate.DeadlineExceeded {
+		result, problems = validatedInOrder(h, x, limit, logger)
+		by = ", in the order of revisions"
 	}
-	result := validate.RobustnessResult{}
-	if len(persisted) == 0 {
-		v.Problems = append(v.Problems, "nothing was written: there is nothing to judge")
-	} else if reason := recovered(func() {
-		result = validate.ValidateAndReturnVisualize(logger, validate.Config{ExpectRevisionUnique: true}, reports, persisted, limit)
-	}); reason != "" {
-		// The model refuses what no store can do, such as an event of a revision that never was.
-		v.Problems = append(v.Problems, "the model cannot follow the history: "+reason)
-	}
-	if err := result.Error(); err != nil {
-		v.Problems = append(v.Problems, err.Error())
-	}
-	v.Linearizable, v.Watch, v.Serializable = result.Linearization.String(), result.Watch.String(), result.Serializable.String()
+	v.Problems = append(v.Problems, problems...)
+	v.Linearizable = result.Linearization.String() + by
+	v.Watch, v.Serializable = result.Watch.String(), result.Serializable.String()
 	complete := result.Linearization.Status == validate.Success && result.Watch.Status == validate.Success && result.Serializable.Status == validate.Success
 	v.Clean = complete && len(v.Problems) == 0
 	v.Seconds = time.Since(begun).Seconds()
 	return v, result
+}
+
+// validatedInOrder judges a history that is too hard to search: in the one order that its answers allow.
+func validatedInOrder(h history, x explanation, limit time.Duration, logger *zap.Logger) (validate.RobustnessResult, []string) {
+	order := inOrder(h, x)
+	if problems := againstTime(h, order); len(problems) > 0 {
+		return validate.RobustnessResult{}, problems
+	}
+	return validated(h, x, timesInOrder(order), limit, logger)
+}
+
+// validated asks porcupine and etcd's checks, with operations at the times that `when` says.
+func validated(h history, x explanation, when times, limit time.Duration, logger *zap.Logger) (result validate.RobustnessResult, problems []string) {
+	reports := append(operationReports(h, x, when), watchReports(h)...)
+	var persisted []model.EtcdRequest
+	for _, o := range x.requests {
+		persisted = append(persisted, o.request())
+	}
+	if len(persisted) == 0 {
+		return result, []string{"nothing was written: there is nothing to judge"}
+	}
+	if reason := recovered(func() {
+		result = validate.ValidateAndReturnVisualize(logger, validate.Config{ExpectRevisionUnique: true}, reports, persisted, limit)
+	}); reason != "" {
+		// The model refuses what no store can do, such as an event of a revision that never was.
+		problems = append(problems, "the model cannot follow the history: "+reason)
+	}
+	if err := result.Error(); err != nil {
+		problems = append(problems, err.Error())
+	}
+	return result, problems
 }
 
 func recovered(work func()) (reason string) {
@@ -117,10 +139,25 @@ func unfinishedWatches(h history) (problems []string) {
 	return problems
 }
 
-func operationReports(h history, x explanation) []report.ClientReport {
+// times says when an operation, by its place in the history, was asked for, and when it had happened at
+// the latest.
+type times func(place int, o operation) (call, end int64)
+
+// asSeen is when clients asked and had their answers; what has none had happened when somebody saw it.
+func asSeen(h history, x explanation) times {
+	by := latestReturn(h.Operations)
+	return func(place int, o operation) (int64, int64) {
+		end := o.Return
+		if revision, happened := x.revisionOf[place]; happened && o.Answer == nil {
+			end = by(revision)
+		}
+		return o.Call, max(end, o.Call+1)
+	}
+}
+
+func operationReports(h history, x explanation, when times) []report.ClientReport {
 	byClient := map[int][]porcupine.Operation{}
 	var order []int
-	by := latestReturn(h.Operations)
 	// A client goes on after a write without an answer, which may still happen: from then on it is
 	// another one to the model.
 	fresh := 1
@@ -133,12 +170,12 @@ func operationReports(h history, x explanation) []report.ClientReport {
 		if !known {
 			client = o.Client
 		}
-		converted := porcupine.Operation{ClientId: client, Input: o.request(), Call: o.Call, Return: max(o.Return, o.Call+1)}
+		call, end := when(place, o)
+		converted := porcupine.Operation{ClientId: client, Input: o.request(), Call: call, Return: end}
 		if o.Answer != nil {
 			converted.Output = o.response()
 		} else if revision, happened := x.revisionOf[place]; happened {
 			converted.Output = model.MaybeEtcdResponse{Persisted: true, PersistedRevision: revision}
-			converted.Return = max(by(revision), o.Call+1)
 		} else {
 			// It changed nothing, or never happened; a read without an answer says nothing.
 			continue

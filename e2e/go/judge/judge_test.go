@@ -103,11 +103,34 @@ func judged(h history) verdict {
 	return v
 }
 
+// problemsInOrder is what is found where no order is searched for.
+func problemsInOrder(h history) []string {
+	x := explain(h)
+	problems := append(x.problems, unfinishedWatches(h)...)
+	_, more := validatedInOrder(h, x, time.Minute, zap.NewNop())
+	return append(problems, more...)
+}
+
+func mustAccept(t *testing.T, h history) verdict {
+	t.Helper()
+	v := judged(h)
+	if !v.Clean {
+		t.Fatalf("rejected: %v", v.Problems)
+	}
+	if problems := problemsInOrder(h); len(problems) > 0 {
+		t.Fatalf("rejected in the order of revisions: %v", problems)
+	}
+	return v
+}
+
 func mustReject(t *testing.T, h history, word string) {
 	t.Helper()
 	v := judged(h)
 	if v.Clean {
 		t.Fatal("a bad history was found clean")
+	}
+	if text := strings.Join(problemsInOrder(h), "; "); !strings.Contains(text, word) {
+		t.Fatalf("in the order of revisions rejected for another reason: %q", text)
 	}
 	if text := strings.Join(v.Problems, "; "); !strings.Contains(text, word) {
 		t.Fatalf("rejected for another reason: %s", text)
@@ -124,9 +147,7 @@ func last(h *history, kind string) *operation {
 }
 
 func TestAGoodHistoryIsClean(t *testing.T) {
-	if v := judged(example()); !v.Clean {
-		t.Fatalf("rejected: %v", v.Problems)
-	}
+	mustAccept(t, example())
 }
 
 func TestALostWriteIsFound(t *testing.T) {
@@ -205,8 +226,7 @@ func TestAWriteInDoubtMayHaveHappened(t *testing.T) {
 	h := example()
 	doubtful := last(&h, kindPut)
 	doubtful.Answer, doubtful.Doubt = nil, "no answer in time"
-	v := judged(h)
-	if !v.Clean || v.InDoubt != 1 || v.DoubtHappened != 1 {
+	if v := mustAccept(t, h); v.InDoubt != 1 || v.DoubtHappened != 1 {
 		t.Fatalf("%+v", v)
 	}
 }
@@ -215,7 +235,7 @@ func TestADeletionInDoubtMayHaveHappened(t *testing.T) {
 	h := example()
 	doubtful := last(&h, kindDelete)
 	doubtful.Answer, doubtful.Doubt = nil, "no answer in time"
-	if v := judged(h); !v.Clean || v.DoubtHappened != 1 {
+	if v := mustAccept(t, h); v.DoubtHappened != 1 {
 		t.Fatalf("%+v", v)
 	}
 }
@@ -224,7 +244,7 @@ func TestAWriteInDoubtMayNotHaveHappened(t *testing.T) {
 	h := example()
 	at := h.Operations[len(h.Operations)-1].Return
 	h.Operations = append(h.Operations, operation{Client: 5, Kind: kindPut, Key: "k0", Value: "never", Call: at + 10, Return: at + 20, Doubt: "refused"})
-	if v := judged(h); !v.Clean || v.InDoubt != 1 || v.DoubtHappened != 0 {
+	if v := mustAccept(t, h); v.InDoubt != 1 || v.DoubtHappened != 0 {
 		t.Fatalf("%+v", v)
 	}
 }
