@@ -114,6 +114,14 @@ pub const TLS_RELOAD_MS: u64 = 30_000;
 /// had time to follow the Service to the next primary (about 20 ms), and again for those that connected
 /// anew before (a second change within a second reaches the hosts up to a second later).
 pub const CLIENTS_CLOSED_AFTER_MS: [u64; 3] = [40, 300, 1_500];
+/// For how long a node that stepped down passes requests on to the next primary, in milliseconds: hosts
+/// follow a change of a Service within a second, or two when they had one just before.
+pub const PASSED_ON_MS: u64 = 4_000;
+/// When connections of clients are closed while their requests are passed on, in milliseconds, and once more
+/// for those that came here again.
+pub const PASSED_ON_CLOSED_AFTER_MS: [u64; 2] = [2_500, 3_900];
+/// How long a node that ends and was relieved goes on passing requests on, in milliseconds.
+pub const RELIEVED_MS: u64 = 1_500;
 /// How long a primary that was told to end waits to be relieved.
 pub const HANDOVER_MS: u64 = 10_000;
 /// For how long a client that asks for a switchover waits for it; etcd's own limit.

@@ -124,6 +124,10 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, String) {
             "primary that may not serve yet: no synchronous standby is recorded, or its lease has \
              not begun",
         ),
+        Role::SteppedDown => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "primary that has stepped down: the next view is awaited",
+        ),
         Role::Unassigned => (
             StatusCode::SERVICE_UNAVAILABLE,
             "no role yet: waiting for the operator's view",

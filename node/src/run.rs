@@ -1,5 +1,6 @@
 //! Puts a node together, runs it, and ends it in order.
 
+mod clients;
 mod engine;
 
 use std::collections::BTreeSet;
@@ -24,13 +25,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::control::Session;
-use crate::limits::{CLIENTS_CLOSED_AFTER_MS, DRAIN_MS, HANDOVER_MS};
+use crate::limits::{DRAIN_MS, HANDOVER_MS, RELIEVED_MS};
 use crate::peers::network::Tcp;
 use crate::peers::{PeerContext, dialer, listener, views};
 use crate::probe::{self, NodeMetrics};
 use crate::replication::{ApplyJob, Command, LogJob, NodeReplication, Told};
 use crate::tls::Tls;
 
+use clients::Clients;
 use engine::Engine;
 
 /// Runs a node until it is told to end.
@@ -125,7 +127,7 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
         tasks.spawn_on(serves, watched);
     }
     let server = engine.etcd_server(config, registry);
-    engine.close_clients_on_demotion(&server);
+    tokio::spawn(engine.clients(&server, tls.clone()).look_after());
     let (serving, until) = (server.clone(), shutdown.clone());
     let client_tls = tls.and_then(|tls| tls.client_source());
     let address = ports.client.local_addr()?;
@@ -231,32 +233,17 @@ impl Engine {
         EtcdServer::new(node, self.hub.clone(), options)
     }
 
-    /// Clients of a node that is primary no more must find the next one; those that only read where
-    /// they are stay (a promotion closes nothing).
-    ///
-    /// They connect anew at once, and the Service takes a moment to lead to the next primary: so they are
-    /// not told before it has had that moment, and whoever still arrived here is told again.
-    fn close_clients_on_demotion(&self, server: &EtcdServer<Arc<NodeReplication<Outcome>>>) {
-        let (server, mut role) = (server.clone(), self.handles.role.clone());
-        tokio::spawn(async move {
-            let mut led = false;
-            while role.changed().await.is_ok() {
-                let leads = matches!(role.borrow().role, Role::Primary | Role::PrimaryWaiting);
-                if led && !leads {
-                    for after in CLIENTS_CLOSED_AFTER_MS {
-                        let (server, role) = (server.clone(), role.clone());
-                        tokio::spawn(async move {
-                            tokio::time::sleep(Duration::from_millis(after)).await;
-                            let now = role.borrow().role;
-                            if !matches!(now, Role::Primary | Role::PrimaryWaiting) {
-                                server.close_all().await;
-                            }
-                        });
-                    }
-                }
-                led = leads;
-            }
-        });
+    fn clients(
+        &self,
+        server: &EtcdServer<Arc<NodeReplication<Outcome>>>,
+        tls: Option<Tls>,
+    ) -> Clients {
+        Clients {
+            server: server.clone(),
+            role: self.handles.role.clone(),
+            addresses: self.handles.addresses.clone(),
+            tls,
+        }
     }
 
     /// Takes up the next epochs as the only copy there is: one with nobody, and, since only whoever led that
@@ -298,19 +285,21 @@ impl Engine {
     /// A primary asks to be relieved, and waits a while for it.
     async fn hand_over(&self, standalone: bool) {
         let mut role = self.handles.role.clone();
-        let leads = matches!(role.borrow().role, Role::Primary | Role::PrimaryWaiting);
+        let leads = role.borrow().role.is_primary();
         if standalone || !leads {
             return;
         }
         tracing::info!("asked to end: waiting for a switchover");
         self.shared.wants_handover.store(true, Ordering::Relaxed);
         self.tell(Command::Told(Told::News));
-        let relieved =
-            role.wait_for(|info| !matches!(info.role, Role::Primary | Role::PrimaryWaiting));
-        if tokio::time::timeout(Duration::from_millis(HANDOVER_MS), relieved)
-            .await
-            .is_err()
-        {
+        let relieved = role.wait_for(|info| !info.role.is_primary());
+        let limit = Duration::from_millis(HANDOVER_MS);
+        // The answer is let go at once: it holds the role's lock.
+        let in_time = tokio::time::timeout(limit, relieved).await.is_ok();
+        if in_time {
+            // Clients still come here for a moment, and are passed on.
+            tokio::time::sleep(Duration::from_millis(RELIEVED_MS)).await;
+        } else {
             tracing::warn!(waited_ms = HANDOVER_MS, "nobody took over");
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use standby_interface::{Role, RoleInfo};
+use standby_interface::RoleInfo;
 use tokio::sync::watch;
 use tonic::{Request, Status};
 use tonic_health::ServingStatus;
@@ -82,8 +82,8 @@ impl<K: Kv> HealthSource for HealthChecks<K> {
             Check::SerializableRead => self.read(true).await,
             Check::LinearizableRead => self.read(false).await,
             Check::NonLearner => match self.role.borrow().role {
-                Role::Primary | Role::PrimaryWaiting => Ok(()),
-                Role::Follower | Role::Unassigned => Err("not supported for learner".to_owned()),
+                role if role.is_primary() => Ok(()),
+                _ => Err("not supported for learner".to_owned()),
             },
         }
     }

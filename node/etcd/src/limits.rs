@@ -120,3 +120,9 @@ pub const HEALTH_CHECK_MS: u64 = 5_000;
 pub const INDEX_SHARDS: u32 = 256;
 /// A part of the index gives memory back only when it has room for more keys than this.
 pub const INDEX_SHARD_KEYS_MIN: usize = 1_024;
+
+/// Requests that are held while a primary that stepped down does not know who follows it; more are
+/// answered at once.
+pub const REQUESTS_HELD_MAX: usize = 10_000;
+/// How long a request is held for that, in milliseconds.
+pub const REQUESTS_HELD_MS: u64 = 2_000;

@@ -9,8 +9,10 @@ mod frame_cursor;
 mod held_pongs;
 mod lifetimes;
 mod listen;
+mod onward;
 
 pub use dispatch::{Dispatch, GrpcServices};
 pub use etcd::{EtcdServer, ServerOptions};
 pub use lifetimes::Lifetimes;
 pub use listen::{ALPN_PROTOCOLS, ClientServer, TlsSource};
+pub use onward::Onward;

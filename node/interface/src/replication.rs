@@ -17,8 +17,22 @@ pub enum Role {
     /// Primary of a view in which it may not serve yet (V5), or in which nothing can be acknowledged
     /// (V7): requests are held until it may.
     PrimaryWaiting,
+    /// Was primary until a moment ago and answers nothing more: the next view is about to name another
+    /// (V8).
+    SteppedDown,
     /// Follows a primary: answers serializable reads and status only.
     Follower,
+}
+
+impl Role {
+    /// Whether the view it has adopted names it as primary.
+    #[must_use]
+    pub fn is_primary(self) -> bool {
+        matches!(
+            self,
+            Self::Primary | Self::PrimaryWaiting | Self::SteppedDown
+        )
+    }
 }
 
 /// The role, and what belongs to it.

@@ -488,6 +488,8 @@ impl<O: Send + 'static> Driver<O> {
 
     fn role_changed(&mut self, kind: RoleKind) {
         tracing::info!(role = ?kind, "role changed");
+        // Clients are told at once.
+        self.digest_due = Micros(0);
         self.under_way.clear();
         if !matches!(kind, RoleKind::Primary | RoleKind::SteppedDown) {
             self.pending.refuse_all(&Refusal::RoleLost);

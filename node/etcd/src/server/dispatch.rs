@@ -15,6 +15,7 @@ use tonic::body::Body;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::Service;
 
+use super::onward::Onward;
 use crate::http::HttpApi;
 use crate::limits::{GRPC_OVERHEAD_BYTES, MAX_REQUEST_BYTES};
 use crate::pb::etcdserverpb::cluster_server::{Cluster, ClusterServer};
@@ -51,6 +52,7 @@ struct Servers<K, W, L, M, C, H> {
     cluster: ClusterServer<C>,
     health: HealthServer<H>,
     http: Arc<HttpApi>,
+    onward: Onward,
 }
 
 /// Requests larger than this never reach a service.
@@ -63,6 +65,7 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Dispatch<
         services: GrpcServices<K, W, L, M, C>,
         health: HealthServer<H>,
         http: HttpApi,
+        onward: Onward,
     ) -> Self {
         let GrpcServices {
             kv,
@@ -81,6 +84,7 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Dispatch<
             cluster: ClusterServer::new(cluster),
             health,
             http: Arc::new(http),
+            onward,
         };
         Self {
             servers: Arc::new(servers),
@@ -110,8 +114,24 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Service<R
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Answer {
+        let servers = &self.servers;
+        if !servers.onward.is_away() || !belongs_to_primary(&request) {
+            return servers.answer(request);
+        }
+        let servers = Arc::clone(servers);
+        Box::pin(async move {
+            match servers.onward.answer(request).await {
+                Ok(response) => Ok(response),
+                Err(request) => servers.answer(request).await,
+            }
+        })
+    }
+}
+
+impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Servers<K, W, L, M, C, H> {
+    fn answer(&self, request: Request<Incoming>) -> Answer {
         // A clone of the one server that answers; it costs a counter, not a lock.
-        let servers = &*self.servers;
+        let servers = self;
         let path = request.uri().path();
         let service = path
             .get(1..)
@@ -134,6 +154,12 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Service<R
             }
         }
     }
+}
+
+/// Whether only a primary answers this: what others answer too they go on answering.
+fn belongs_to_primary(request: &Request<Incoming>) -> bool {
+    let path = request.uri().path();
+    path.starts_with("/etcdserverpb.KV/") || path.starts_with("/etcdserverpb.Lease/")
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {

@@ -18,6 +18,7 @@ use tower::Service;
 use super::dispatch::{Dispatch, GrpcServices};
 use super::lifetimes::Lifetimes;
 use super::listen::{ClientServer, TlsSource};
+use super::onward::Onward;
 use crate::health::{HealthChecks, grpc_health};
 use crate::http::HttpApi;
 use crate::services::cluster::ClusterService;
@@ -47,6 +48,7 @@ pub struct EtcdServer<R> {
     options: ServerOptions,
     connections: ClientServer,
     lifetimes: Lifetimes,
+    onward: Onward,
 }
 
 impl<R: Replication<Outcome>> EtcdServer<R> {
@@ -61,7 +63,14 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
             options,
             connections,
             lifetimes,
+            onward: Onward::default(),
         }
+    }
+
+    /// The way to the next primary, for the time after a planned move.
+    #[must_use]
+    pub fn onward(&self) -> &Onward {
+        &self.onward
     }
 
     /// Serves the client port on every listener until `shutdown`; returns once all connections are
@@ -137,6 +146,6 @@ impl<R: Replication<Outcome>> EtcdServer<R> {
         crate::watch::register_metrics(&self.hub, &self.options.registry)?;
         let checks = Arc::new(HealthChecks::new(kv, role, alarms));
         let http = HttpApi::new(checks, self.options.registry.clone())?;
-        Ok(Dispatch::new(services, health, http))
+        Ok(Dispatch::new(services, health, http, self.onward.clone()))
     }
 }

@@ -4,7 +4,7 @@
 use std::pin::Pin;
 
 use futures::Stream;
-use standby_interface::{Refusal, Replication, Role};
+use standby_interface::{Refusal, Replication};
 use tonic::{Request, Response, Status};
 
 use super::node::{Node, not_offered};
@@ -86,7 +86,7 @@ impl<R: Replication<Outcome>> Maintenance for MaintenanceService<R> {
             raft_applied_index: view.applied().index.0,
             errors,
             db_size_in_use: size,
-            is_learner: !matches!(role.role, Role::Primary | Role::PrimaryWaiting),
+            is_learner: !role.role.is_primary(),
             storage_version: ETCD_CLUSTER_VERSION.to_owned(),
             db_size_quota: quota,
             downgrade_info: Some(DowngradeInfo::default()),

@@ -234,7 +234,7 @@ impl<R: Replication<Outcome>> Node<R> {
     /// Refuses what only a primary answers.
     pub fn check_primary(&self) -> Result<(), EtcdError> {
         match self.shared.role.borrow().role {
-            Role::Primary | Role::PrimaryWaiting => Ok(()),
+            Role::Primary | Role::PrimaryWaiting | Role::SteppedDown => Ok(()),
             Role::Follower => Err(EtcdError::NotSupportedForLearner),
             Role::Unassigned => Err(EtcdError::NoLeader),
         }
@@ -276,7 +276,7 @@ impl<R: Replication<Outcome>> Node<R> {
         match (&refusal, self.role().role) {
             // Held for want of a view that can acknowledge, or of proof of primacy: to a client that
             // is a cluster without a leader.
-            (Refusal::Timeout { .. }, Role::PrimaryWaiting)
+            (Refusal::Timeout { .. }, Role::PrimaryWaiting | Role::SteppedDown)
             | (Refusal::NotPrimary, Role::Unassigned) => EtcdError::NoLeader,
             _ => refusal.into(),
         }

@@ -44,7 +44,8 @@ impl<O: Send + 'static> Driver<O> {
             RoleKind::Unassigned | RoleKind::Restarted => Role::Unassigned,
             RoleKind::Follower => Role::Follower,
             RoleKind::Primary if status.serving => Role::Primary,
-            RoleKind::Primary | RoleKind::SteppedDown => Role::PrimaryWaiting,
+            RoleKind::Primary => Role::PrimaryWaiting,
+            RoleKind::SteppedDown => Role::SteppedDown,
         };
         let primary_alive = match &status.primary_link {
             Some(link) => link.state == LinkState::Up,

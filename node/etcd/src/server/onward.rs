@@ -1,0 +1,142 @@
+//! Passes requests on to the next primary after a planned move (V8). Clients are still connected here, and
+//! hosts take a moment to follow the Service: meanwhile nobody has to be refused.
+//!
+//! Never decides who is primary and answers nothing itself: who is at the other end answers, as primary or
+//! not at all (V1). Never sends a request twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::limits::{
+    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, REQUESTS_HELD_MAX, REQUESTS_HELD_MS,
+};
+
+/// Where requests are answered.
+#[derive(Clone, Debug, Default)]
+enum Place {
+    /// Here, by whatever this node is.
+    #[default]
+    Here,
+    /// Not known yet: this node has stepped down, and the next view is awaited.
+    Awaited,
+    /// At the other end.
+    There(SendRequest<Incoming>),
+}
+
+/// The way to the next primary. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Onward {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What every request looks at.
+    away: AtomicBool,
+    place: watch::Sender<Place>,
+    held: AtomicUsize,
+}
+
+/// Counts a request for as long as it is held, also when its client gives up.
+struct Held<'a>(&'a AtomicUsize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Onward {
+    /// Holds requests: who will answer them is known in a moment.
+    pub fn hold(&self) {
+        self.set(Place::Awaited, true);
+    }
+
+    /// Answers requests here again, those that were held too.
+    pub fn end(&self) {
+        self.set(Place::Here, false);
+    }
+
+    /// Passes requests on over `io`, a connection to the client port of the next primary.
+    ///
+    /// # Errors
+    /// When the other end does not speak HTTP/2. Nothing has changed then.
+    pub async fn pass_on<IO>(&self, io: IO) -> hyper::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+        let (requests, connection) = builder.handshake(TokioIo::new(io)).await?;
+        // It ends with the last request once nothing more is passed on.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection to the next primary ended");
+            }
+        });
+        self.set(Place::There(requests), true);
+        Ok(())
+    }
+
+    fn set(&self, place: Place, away: bool) {
+        self.shared.place.send_replace(place);
+        self.shared.away.store(away, Ordering::Release);
+    }
+
+    /// Whether requests are for somebody else, or may be.
+    pub(super) fn is_away(&self) -> bool {
+        self.shared.away.load(Ordering::Acquire)
+    }
+
+    /// Has the next primary answer, or gives the request back: it is to be answered here.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Request<Incoming>> {
+        let Some(mut requests) = self.there().await else {
+            return Err(request);
+        };
+        let answer = async {
+            requests.ready().await?;
+            requests.send_request(request).await
+        };
+        Ok(match answer.await {
+            Ok(response) => response.map(Body::new),
+            // Whether it was done there is not known, as with any connection that breaks.
+            Err(error) => {
+                let text = format!("standby: the next primary's connection ended: {error}");
+                Status::unavailable(text).into_http()
+            }
+        })
+    }
+
+    /// The way there, once it is known; none: this is the place, or nobody knows for too long.
+    async fn there(&self) -> Option<SendRequest<Incoming>> {
+        let mut place = self.shared.place.subscribe();
+        let held = Held(&self.shared.held);
+        if held.0.fetch_add(1, Ordering::Relaxed) >= REQUESTS_HELD_MAX {
+            return None;
+        }
+        let known = place.wait_for(|place| !matches!(place, Place::Awaited));
+        let known = tokio::time::timeout(Duration::from_millis(REQUESTS_HELD_MS), known).await;
+        match known {
+            Ok(Ok(place)) => match &*place {
+                Place::There(requests) => Some(requests.clone()),
+                Place::Here | Place::Awaited => None,
+            },
+            _ => None,
+        }
+    }
+}
