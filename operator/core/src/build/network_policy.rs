@@ -22,7 +22,9 @@ pub fn network_policy(cluster: &ValidatedCluster) -> Option<NetworkPolicy> {
         pod_selector: Some(meta::selector(&cluster.name)),
         ..NetworkPolicyPeer::default()
     };
-    let clients = (!sources.is_empty()).then(|| sources.iter().map(source).collect());
+    // After a planned move nodes pass requests on to each other's client port.
+    let clients = sources.iter().map(source).chain([nodes.clone()]);
+    let clients = (!sources.is_empty()).then(|| clients.collect());
     let everywhere_in_kubernetes = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
