@@ -118,9 +118,9 @@ pub const CLIENTS_CLOSED_AFTER_MS: [u64; 3] = [40, 300, 1_500];
 /// follow a change of a Service within a second, or two when they had one just before.
 pub const PASSED_ON_MS: u64 = 4_000;
 /// When connections of clients are closed while their requests are passed on, in milliseconds, and once more
-/// for those that came here again.
-pub const PASSED_ON_CLOSED_AFTER_MS: [u64; 2] = [2_500, 3_900];
-/// How long a node that ends and was relieved goes on passing requests on, in milliseconds.
+/// when nothing is passed on any more, for those that came here again.
+pub const PASSED_ON_CLOSED_AFTER_MS: [u64; 2] = [2_500, 4_100];
+/// How long a node that is to end while it passes requests on goes on with that, in milliseconds.
 pub const RELIEVED_MS: u64 = 1_500;
 /// How long a primary that was told to end waits to be relieved.
 pub const HANDOVER_MS: u64 = 10_000;

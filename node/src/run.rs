@@ -13,7 +13,7 @@ use crossbeam_channel::bounded;
 use prometheus::Registry;
 use standby_core::View;
 use standby_core::replica::Input;
-use standby_etcd::server::{EtcdServer, ServerOptions};
+use standby_etcd::server::{EtcdServer, Onward, ServerOptions};
 use standby_etcd::services::node::{MonotonicClock, Node, NodeParts};
 use standby_etcd::state::Outcome;
 use standby_interface::{Role, RoleInfo};
@@ -139,7 +139,7 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
         epoch = engine.stored_epoch.0, "the node runs");
 
     wait_for_the_end().await?;
-    engine.hand_over(config.standalone).await;
+    engine.hand_over(config.standalone, server.onward()).await;
     shutdown.cancel();
     tasks.close();
     // What is still in flight after that is cut off.
@@ -282,25 +282,26 @@ impl Engine {
         let _ = self.handles.driver.send(command);
     }
 
-    /// A primary asks to be relieved, and waits a while for it.
-    async fn hand_over(&self, standalone: bool) {
+    /// A primary asks to be relieved, and waits a while for it; one that just was lets its clients go on to
+    /// the next for a moment longer.
+    async fn hand_over(&self, standalone: bool, onward: &Onward) {
         let mut role = self.handles.role.clone();
         let leads = role.borrow().role.is_primary();
-        if standalone || !leads {
-            return;
+        if !standalone && leads {
+            tracing::info!("asked to end: waiting for a switchover");
+            self.shared.wants_handover.store(true, Ordering::Relaxed);
+            self.tell(Command::Told(Told::News));
+            let relieved = role.wait_for(|info| !info.role.is_primary());
+            let limit = Duration::from_millis(HANDOVER_MS);
+            // The answer is let go at once: it holds the role's lock.
+            let in_time = tokio::time::timeout(limit, relieved).await.is_ok();
+            if !in_time {
+                tracing::warn!(waited_ms = HANDOVER_MS, "nobody took over");
+                return;
+            }
         }
-        tracing::info!("asked to end: waiting for a switchover");
-        self.shared.wants_handover.store(true, Ordering::Relaxed);
-        self.tell(Command::Told(Told::News));
-        let relieved = role.wait_for(|info| !info.role.is_primary());
-        let limit = Duration::from_millis(HANDOVER_MS);
-        // The answer is let go at once: it holds the role's lock.
-        let in_time = tokio::time::timeout(limit, relieved).await.is_ok();
-        if in_time {
-            // Clients still come here for a moment, and are passed on.
+        if onward.is_away() {
             tokio::time::sleep(Duration::from_millis(RELIEVED_MS)).await;
-        } else {
-            tracing::warn!(waited_ms = HANDOVER_MS, "nobody took over");
         }
     }
 

@@ -110,3 +110,62 @@ async fn a_node_that_ends_after_a_move_passes_on_what_comes_until_it_has_ended()
     let ended = cluster.wait_ended(0).expect("it ends");
     assert!(ended.success(), "{ended}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_to_end_just_after_a_move_passes_on_before_it_ends() {
+    let mut cluster = three().await;
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    move_to_the_standby(&mut cluster).await;
+    cluster.terminate(0).expect("it runs");
+    client.put("after", "", None).await.expect("acknowledged");
+    let ended = cluster.wait_ended(0).expect("it ends");
+    assert!(ended.success(), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_next_primary_dies_requests_are_not_passed_on_to_it_any_more() {
+    let mut cluster = three().await;
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    move_to_the_standby(&mut cluster).await;
+    client.put("moved", "", None).await.expect("acknowledged");
+    cluster.kill(1).expect("it runs");
+    // Where nobody can be passed on to, this node says what it is.
+    let mut said = String::new();
+    for _ in 0..200 {
+        let refused = client.put("none", "", None).await;
+        said = refused.expect_err("nobody leads").to_string();
+        if said.contains("not supported for learner") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(said.contains("not supported for learner"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_comes_back_at_once_is_answered_for_here() {
+    let mut cluster = three().await;
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    move_to_the_standby(&mut cluster).await;
+    client.put("there", "", None).await.expect("acknowledged");
+    cluster
+        .pair_with(0)
+        .await
+        .expect("the old primary is there");
+    cluster.wait_serving(1).await.expect("it serves");
+    cluster.step_down(1).await.expect("it drains");
+    cluster.promote(0, true).await.expect("it is complete");
+    cluster.pair_with(2).await.expect("the replica is there");
+    cluster.wait_serving(0).await.expect("it serves");
+    let here = cluster.client(0).await.status().await.expect("it runs");
+    let here = here.header().expect("there is one").member_id();
+    // Through both: the connections of before and those to the other.
+    let mut other = cluster.client(1).await;
+    for through in [&mut client, &mut other] {
+        let put = through.put("back", "", None).await.expect("acknowledged");
+        assert_eq!(put.header().expect("there is one").member_id(), here);
+    }
+}

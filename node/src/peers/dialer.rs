@@ -99,7 +99,7 @@ async fn wait_for_news(
 }
 
 /// Opens a connection to a peer's port.
-pub(super) async fn connect<D: Dial>(network: &D, address: &str) -> io::Result<D::Stream> {
+pub(crate) async fn connect<D: Dial>(network: &D, address: &str) -> io::Result<D::Stream> {
     let limit = Duration::from_millis(PEER_CONNECT_MS);
     let connected = tokio::time::timeout(limit, network.dial(address)).await;
     connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?

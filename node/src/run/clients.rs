@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standby_core::NodeId;
+use standby_etcd::limits::REQUESTS_HELD_MS;
 use standby_etcd::server::{EtcdServer, Onward};
 use standby_etcd::state::Outcome;
 use standby_interface::{Role, RoleInfo};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{
     CLIENTS_CLOSED_AFTER_MS, HANDSHAKE_MS, PASSED_ON_CLOSED_AFTER_MS, PASSED_ON_MS,
 };
-use crate::peers::dialer::Addresses;
-use crate::peers::network::{Dial, Tcp};
+use crate::peers::dialer::{Addresses, connect};
+use crate::peers::network::Tcp;
 use crate::replication::NodeReplication;
 use crate::tls::Tls;
 
@@ -33,66 +35,80 @@ pub(super) struct Clients {
 impl Clients {
     /// Works until the driver has gone.
     pub(super) async fn look_after(mut self) {
-        let mut before = self.role.borrow_and_update().role;
-        while self.role.changed().await.is_ok() {
-            let now = self.role.borrow_and_update().role;
-            match (before, now) {
-                (_, Role::SteppedDown) => self.server.onward().hold(),
-                (Role::SteppedDown, Role::Primary | Role::PrimaryWaiting) => {
-                    self.server.onward().end();
-                }
-                (Role::SteppedDown, _) => self.move_on().await,
-                (_, Role::Primary | Role::PrimaryWaiting) => {}
-                _ if before.is_primary() => self.close(&CLIENTS_CLOSED_AFTER_MS),
-                _ => {}
+        let mut before = Role::Unassigned;
+        let mut moved_out = None;
+        loop {
+            let now = self.role.borrow_and_update().clone();
+            if now.role == Role::SteppedDown && moved_out != Some(now.epoch) {
+                moved_out = Some(now.epoch);
+                self.move_out().await;
+                // Whatever changed meanwhile is looked at at once.
+                before = Role::Follower;
+                continue;
             }
-            before = self.role.borrow().role;
-        }
-    }
-
-    /// The role went elsewhere by plan: requests go on to where it is now for as long as hosts may take
-    /// to follow the Service.
-    async fn move_on(&mut self) {
-        let onward = self.server.onward().clone();
-        let limit = Duration::from_millis(PASSED_ON_MS);
-        let passed = timeout(limit, self.pass_on(&onward)).await;
-        match passed {
-            Ok(Ok(())) => {
-                self.close(&PASSED_ON_CLOSED_AFTER_MS);
-                let mut role = self.role.clone();
-                // Whoever is primary again answers here, and so does everybody after a while.
-                let again = role.wait_for(|info| info.role.is_primary());
-                let _ = timeout(limit, again).await;
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "requests cannot be passed on to the next primary");
+            if before.is_primary() && !now.role.is_primary() {
                 self.close(&CLIENTS_CLOSED_AFTER_MS);
             }
-            Err(_) => self.close(&CLIENTS_CLOSED_AFTER_MS),
+            before = now.role;
+            if self.role.changed().await.is_err() {
+                return;
+            }
         }
-        onward.end();
     }
 
-    /// Waits until the next primary leads, which shows in that this node follows it, and connects.
-    async fn pass_on(&mut self, onward: &Onward) -> io::Result<()> {
-        let led = |info: &RoleInfo| {
-            info.role.is_primary() || info.role == Role::Follower && info.primary_alive
+    /// The role goes elsewhere by plan: requests wait until it is known where, and go on to there for as
+    /// long as hosts may take to follow the Service. Whatever comes of it, they are answered here in the
+    /// end.
+    async fn move_out(&mut self) {
+        let onward = self.server.onward().clone();
+        onward.hold();
+        let limit = Duration::from_millis(REQUESTS_HELD_MS);
+        let outcome = match timeout(limit, self.pass_on(&onward)).await {
+            Ok(Ok(Some((next, connection)))) => {
+                self.close(&PASSED_ON_CLOSED_AFTER_MS);
+                let elsewhere = |info: &RoleInfo| info.primary.as_ref() != Some(&next);
+                tokio::select! {
+                    () = sleep(Duration::from_millis(PASSED_ON_MS)) => Ok(()),
+                    _ = connection => Err("the connection to it ended".to_owned()),
+                    _ = self.role.wait_for(elsewhere) => Err("another follows it".to_owned()),
+                }
+            }
+            Ok(Ok(None)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("nobody leads after {REQUESTS_HELD_MS} ms")),
         };
-        let info = self.role.wait_for(led).await;
+        onward.end();
+        if let Err(why) = outcome {
+            tracing::debug!(why, "requests are not passed on to the next primary");
+            self.close(&CLIENTS_CLOSED_AFTER_MS);
+        }
+    }
+
+    /// Waits until another node leads, which shows in that this one follows it, and connects to it.
+    /// Nothing when this node leads again.
+    async fn pass_on(&self, onward: &Onward) -> io::Result<Option<(NodeId, JoinHandle<()>)>> {
+        let settled = |info: &RoleInfo| match info.role {
+            Role::Primary | Role::PrimaryWaiting => true,
+            Role::Follower => info.primary_alive,
+            Role::SteppedDown | Role::Unassigned => false,
+        };
+        let mut role = self.role.clone();
+        let info = role.wait_for(settled).await;
         let info = info.map_err(io::Error::other)?.clone();
-        let next = info.primary.filter(|_| !info.role.is_primary());
-        let next = next.ok_or_else(|| io::Error::other("this node is primary again"))?;
+        let Some(next) = info.primary.filter(|_| !info.role.is_primary()) else {
+            return Ok(None);
+        };
         let address = self.address_of(&next)?;
-        let stream = Tcp.dial(&address).await?;
-        match &self.tls {
+        let stream = connect(&Tcp, &address).await?;
+        let connection = match &self.tls {
             Some(tls) if tls.client_source().is_some() => {
                 let limit = Duration::from_millis(HANDSHAKE_MS);
                 let stream = tls.connect(stream, &next.name, limit).await;
                 onward.pass_on(stream.map_err(io::Error::other)?).await
             }
             _ => onward.pass_on(stream).await,
-        }
-        .map_err(io::Error::other)
+        };
+        Ok(Some((next, connection.map_err(io::Error::other)?)))
     }
 
     /// Host and port of a node's client port.

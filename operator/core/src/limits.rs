@@ -31,9 +31,9 @@ pub const HEAL_LAG_ENTRIES_MAX: u64 = 10_000;
 /// How long an operator that has just taken over waits for nodes to speak before it fails over in a view
 /// that none of them has confirmed, in milliseconds.
 pub const CONFIRM_MAX_MS: u64 = 3_000;
-/// The same where a node has confirmed the view, in milliseconds: one that was away when later views were
-/// adopted confirms an older one that was put back. As long as silence takes to count as loss, so that a
-/// failover after silence waits no longer.
+/// The same where a node has confirmed the view, in milliseconds, and at most as long as silence takes to
+/// count as loss: a node that was away when later views were adopted confirms an older one that was put
+/// back.
 pub const CONFIRM_OTHERS_MAX_MS: u64 = 1_000;
 /// The most entries beyond those known to exist that a consent to loss may name.
 pub const LOSS_BEYOND_KNOWN_MAX: u64 = 1_000_000_000;

@@ -156,7 +156,8 @@ impl<K: Kv, W: Watch, L: Lease, M: Maintenance, C: Cluster, H: Health> Servers<K
     }
 }
 
-/// Whether only a primary answers this: what others answer too they go on answering.
+/// Whether a primary answers this, or answers it best: serializable reads go along, since what a request
+/// asks for is not looked at here. Watches stay where they are.
 fn belongs_to_primary(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
     path.starts_with("/etcdserverpb.KV/") || path.starts_with("/etcdserverpb.Lease/")

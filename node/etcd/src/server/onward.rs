@@ -14,12 +14,14 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::limits::{
-    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, REQUESTS_HELD_MAX, REQUESTS_HELD_MS,
-};
+use crate::limits::{H2_STREAM_WINDOW_BYTES, REQUESTS_HELD_MAX, REQUESTS_HELD_MS};
+
+/// The most that HTTP/2 allows.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Where requests are answered.
 #[derive(Clone, Debug, Default)]
@@ -67,27 +69,29 @@ impl Onward {
         self.set(Place::Here, false);
     }
 
-    /// Passes requests on over `io`, a connection to the client port of the next primary.
+    /// Passes requests on over `io`, a connection to the client port of the next primary. What is returned
+    /// ends with that connection.
     ///
     /// # Errors
     /// When the other end does not speak HTTP/2. Nothing has changed then.
-    pub async fn pass_on<IO>(&self, io: IO) -> hyper::Result<()>
+    pub async fn pass_on<IO>(&self, io: IO) -> hyper::Result<JoinHandle<()>>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES);
+            // Clients share it: one that does not read must not hold up the others.
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let (requests, connection) = builder.handshake(TokioIo::new(io)).await?;
         // It ends with the last request once nothing more is passed on.
-        tokio::spawn(async move {
+        let running = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "the connection to the next primary ended");
             }
         });
         self.set(Place::There(requests), true);
-        Ok(())
+        Ok(running)
     }
 
     fn set(&self, place: Place, away: bool) {
@@ -96,7 +100,8 @@ impl Onward {
     }
 
     /// Whether requests are for somebody else, or may be.
-    pub(super) fn is_away(&self) -> bool {
+    #[must_use]
+    pub fn is_away(&self) -> bool {
         self.shared.away.load(Ordering::Acquire)
     }
 
@@ -108,11 +113,10 @@ impl Onward {
         let Some(mut requests) = self.there().await else {
             return Err(request);
         };
-        let answer = async {
-            requests.ready().await?;
-            requests.send_request(request).await
-        };
-        Ok(match answer.await {
+        if requests.ready().await.is_err() {
+            return Err(request);
+        }
+        Ok(match requests.send_request(request).await {
             Ok(response) => response.map(Body::new),
             // Whether it was done there is not known, as with any connection that breaks.
             Err(error) => {

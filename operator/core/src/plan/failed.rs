@@ -37,7 +37,7 @@ pub(super) fn stepped_down(
         });
     if successor.is_none() {
         let why = format!("{name} stepped down, and nobody can take over");
-        let loss = consent::accepted_loss(observation, memory, view);
+        let loss = accepted_loss(observation, memory, view, now);
         return match loss {
             Some(loss) => with_loss(loss, &why, None),
             None => Situation {
@@ -53,11 +53,25 @@ pub(super) fn stepped_down(
     } else {
         format!("{name} stepped down in epoch {} and drains", view.epoch)
     };
+    let heard = unheard(observation, memory, view, now).is_empty();
     Situation {
-        promote: successor.filter(|_| drained || overdue || nobody_else),
+        promote: successor.filter(|_| heard && (drained || overdue || nobody_else)),
         stepped_down: Some(drained),
         ..Situation::of(Phase::HandingOver, why)
     }
+}
+
+/// What a person accepted to lose, once every node that may tell of a later view was heard: annotations are
+/// put back with the store too.
+pub(super) fn accepted_loss(
+    observation: &Observation,
+    memory: &Memory,
+    view: &View,
+    now: Micros,
+) -> Option<AcceptedLoss> {
+    let loss = consent::accepted_loss(observation, memory, view)?;
+    let heard = unheard(observation, memory, view, now).is_empty();
+    heard.then_some(loss)
 }
 
 /// A person accepted what may be lost.
@@ -110,7 +124,7 @@ pub(super) fn failed(
         None => resumed,
     };
     if promote.is_none()
-        && let Some(loss) = consent::accepted_loss(observation, memory, view)
+        && let Some(loss) = accepted_loss(observation, memory, view, now)
     {
         return with_loss(loss, &why, Some(failure));
     }
@@ -212,15 +226,17 @@ fn ordered(observation: &Observation, view: &View, could: &[NodeId]) -> Option<N
 }
 
 /// How long after it took over an operator gives nodes to tell of a later view than the recorded one.
-pub(super) fn time_to_speak(memory: &Memory, view: &View) -> Micros {
+pub(super) fn time_to_speak(observation: &Observation, memory: &Memory, view: &View) -> Micros {
     let epoch = Some(view.epoch);
-    Micros::from_millis(if memory.recorded == epoch {
-        0
+    if memory.recorded == epoch {
+        Micros(0)
     } else if memory.confirmed == epoch {
-        limits::CONFIRM_OTHERS_MAX_MS
+        // As long as silence takes to count as loss: a failover after silence waits no longer for it.
+        let others = Micros::from_millis(limits::CONFIRM_OTHERS_MAX_MS);
+        others.min(observation.cluster.thresholds.silence_max)
     } else {
-        limits::CONFIRM_MAX_MS
-    })
+        Micros::from_millis(limits::CONFIRM_MAX_MS)
+    }
 }
 
 /// The nodes that may still tell of a later view than the recorded one. A confirmation must come from what
@@ -232,7 +248,7 @@ pub(super) fn unheard<'a>(
     view: &'a View,
     now: Micros,
 ) -> Vec<&'a str> {
-    if memory.in_epoch.held(now) >= time_to_speak(memory, view) {
+    if memory.in_epoch.held(now) >= time_to_speak(observation, memory, view) {
         return Vec::new();
     }
     let complete = view.complete.iter().map(|node| &node.name);
@@ -267,7 +283,7 @@ fn unconfirmed(
         unheard.join(", ")
     );
     Some(Situation {
-        wait_until: Some(time_to_speak(memory, view)),
+        wait_until: Some(time_to_speak(observation, memory, view)),
         ..Situation::of(Phase::Confirming, why)
     })
 }

@@ -394,13 +394,37 @@ fn a_view_that_nobody_has_confirmed_is_told_to_nobody_so_that_nobody_confirms_wh
     // Everybody has had time to speak.
     let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_MAX_MS));
     assert!(pushes(&plan(&observation, &mut memory, limit)));
-    // One says that it lives by exactly this view: the others have a shorter time.
+    // Or one says that it lives by exactly this view.
     observation.said(2).view = Some(healthy_view());
     let mut memory = Memory::default();
     memory.observe(&observation, NOW);
-    assert!(!pushes(&plan(&observation, &mut memory, NOW)));
-    let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_OTHERS_MAX_MS));
-    assert!(pushes(&plan(&observation, &mut memory, limit)));
+    assert!(pushes(&plan(&observation, &mut memory, NOW)));
+}
+
+#[test]
+fn v10_a_step_down_in_an_older_view_promotes_nobody_before_all_were_heard() {
+    // The store was put back to an epoch in which db-1 stepped down; db-3 leads a later one by now.
+    let mut observation = observed(Some(healthy_view()));
+    observation.said(1).role = NodeRole::SteppedDown;
+    observation.said(1).drained = true;
+    observation.lose(2);
+    observation.facts(2).report = None;
+    observation.facts(3).report = None;
+    observation.order(
+        names::ANNOTATION_ACCEPT_DATA_LOSS,
+        r#"{"cluster":"shop/db","epoch":2,"node":"db-1","losesUpTo":99,"by":"ann","why":"put back too"}"#,
+    );
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    let waits = plan(&observation, &mut memory, NOW);
+    assert_eq!(waits.view_to_record(), None, "{waits}");
+    let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_MAX_MS));
+    memory.observe(&observation, limit);
+    let goes_on = plan(&observation, &mut memory, limit);
+    let next = goes_on
+        .view_to_record()
+        .map(|(next, _)| next.primary.clone());
+    assert_eq!(next, Some(id(1)), "{goes_on}");
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn step_with_view(
     }
 }
 
-/// Tells every node the recorded view, unless nodes may still tell of a later one.
+/// Tells every node the recorded view, once one has confirmed it or none may still tell of a later one.
 fn tell(
     observation: &Observation,
     memory: &Memory,
@@ -181,12 +181,14 @@ fn tell(
     (awaited, why): (BTreeSet<NodeId>, &str),
     plan: &mut Plan,
 ) {
-    if failed::unheard(observation, memory, view, now).is_empty() {
+    let heard = failed::unheard(observation, memory, view, now).is_empty();
+    if !heard {
+        let limit = failed::time_to_speak(observation, memory, view);
+        plan.look_when(memory.in_epoch.held(now), limit);
+    }
+    if heard || memory.confirmed == Some(view.epoch) {
         let previous_stopped = memory.previous_stopped(observation, view);
         push(plan, awaited, previous_stopped, why);
-    } else {
-        let limit = failed::time_to_speak(memory, view);
-        plan.look_when(memory.in_epoch.held(now), limit);
     }
 }
 
