@@ -37,7 +37,7 @@ pub(super) fn stepped_down(
         });
     if successor.is_none() {
         let why = format!("{name} stepped down, and nobody can take over");
-        let loss = accepted_loss(observation, memory, view, now);
+        let loss = consent::accepted_loss(observation, memory, view);
         return match loss {
             Some(loss) => with_loss(loss, &why, None),
             None => Situation {
@@ -53,25 +53,11 @@ pub(super) fn stepped_down(
     } else {
         format!("{name} stepped down in epoch {} and drains", view.epoch)
     };
-    let heard = unheard(observation, memory, view, now).is_empty();
     Situation {
-        promote: successor.filter(|_| heard && (drained || overdue || nobody_else)),
+        promote: successor.filter(|_| drained || overdue || nobody_else),
         stepped_down: Some(drained),
         ..Situation::of(Phase::HandingOver, why)
     }
-}
-
-/// What a person accepted to lose, once every node that may tell of a later view was heard: annotations are
-/// put back with the store too.
-pub(super) fn accepted_loss(
-    observation: &Observation,
-    memory: &Memory,
-    view: &View,
-    now: Micros,
-) -> Option<AcceptedLoss> {
-    let loss = consent::accepted_loss(observation, memory, view)?;
-    let heard = unheard(observation, memory, view, now).is_empty();
-    heard.then_some(loss)
 }
 
 /// A person accepted what may be lost.
@@ -124,7 +110,7 @@ pub(super) fn failed(
         None => resumed,
     };
     if promote.is_none()
-        && let Some(loss) = accepted_loss(observation, memory, view, now)
+        && let Some(loss) = consent::accepted_loss(observation, memory, view)
     {
         return with_loss(loss, &why, Some(failure));
     }

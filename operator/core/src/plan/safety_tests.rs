@@ -402,6 +402,43 @@ fn a_view_that_nobody_has_confirmed_is_told_to_nobody_so_that_nobody_confirms_wh
 }
 
 #[test]
+fn v10_a_primary_of_an_older_view_that_was_cut_off_gets_no_other_standby_before_all_were_heard() {
+    // The store was put back to a view that db-1 still lives by: it was cut off from the rest since then.
+    let mut observation = observed(Some(healthy_view()));
+    let third = observation.said(3).node.clone();
+    observation.said(1).stall = Some(WriteStall {
+        waiting: Micros::from_millis(60_000),
+        local_disk: false,
+        nodes: vec![id(2)],
+    });
+    let peer = observation
+        .said(1)
+        .peers
+        .iter_mut()
+        .find(|it| it.node == third);
+    let peer = peer.expect("it follows");
+    (peer.awaited, peer.complete) = (true, true);
+    observation.lose(2);
+    observation.facts(2).stream = crate::observe::Stream::None;
+    observation.facts(2).report = None;
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    let waits = plan(&observation, &mut memory, NOW);
+    assert_eq!(waits.view_to_record(), None, "{waits}");
+    assert!(
+        waits.later.iter().any(|it| it.why.contains("db-2")),
+        "{waits}"
+    );
+    let limit = NOW.plus(Micros::from_millis(limits::CONFIRM_OTHERS_MAX_MS));
+    memory.observe(&observation, limit);
+    let goes_on = plan(&observation, &mut memory, limit);
+    let next = goes_on
+        .view_to_record()
+        .map(|(next, _)| next.synchronous.clone());
+    assert_eq!(next, Some([id(3)].into()), "{goes_on}");
+}
+
+#[test]
 fn v10_a_step_down_in_an_older_view_promotes_nobody_before_all_were_heard() {
     // The store was put back to an epoch in which db-1 stepped down; db-3 leads a later one by now.
     let mut observation = observed(Some(healthy_view()));

@@ -2,7 +2,7 @@
 
 use standby_core::{Micros, NodeId, View};
 
-use super::consent::AcceptedLoss;
+use super::consent::{self, AcceptedLoss};
 use super::handover::{self, Cause, Move, Readiness};
 use super::{Phase, Recovery, establish, failed, hibernation, recovery};
 use crate::candidate;
@@ -158,7 +158,7 @@ fn suspected(
         return failed::failed(observation, memory, view, failure, now);
     }
     if view.alone
-        && let Some(loss) = failed::accepted_loss(observation, memory, view, now)
+        && let Some(loss) = consent::accepted_loss(observation, memory, view)
     {
         let failure = Failure {
             reason: FailureReason::Unreachable,

@@ -182,10 +182,6 @@ fn tell(
     plan: &mut Plan,
 ) {
     let heard = failed::unheard(observation, memory, view, now).is_empty();
-    if !heard {
-        let limit = failed::time_to_speak(observation, memory, view);
-        plan.look_when(memory.in_epoch.held(now), limit);
-    }
     if heard || memory.confirmed == Some(view.epoch) {
         let previous_stopped = memory.previous_stopped(observation, view);
         push(plan, awaited, previous_stopped, why);
