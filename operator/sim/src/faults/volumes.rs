@@ -10,7 +10,11 @@ const BETWEEN_VOLUMES: Time = 2 * SECOND;
 impl World {
     /// Whether this volume may be lost now: of those that hold everything one must stay.
     pub(super) fn may_lose(&self, at: usize) -> bool {
-        let Some(view) = self.api.newest() else {
+        // Where the store was put back, nodes live by a later view than it holds.
+        let adopted = self.volumes.iter().filter(|volume| !volume.gone);
+        let adopted = adopted.filter_map(|volume| volume.durable.view.as_ref());
+        let known = self.api.newest().into_iter().chain(adopted);
+        let Some(view) = known.max_by_key(|view| view.epoch) else {
             return false;
         };
         if self.now < self.faults.volume_at + BETWEEN_VOLUMES {
