@@ -46,7 +46,7 @@ impl World {
         }
         // Somebody cannot be asked and never will be: only people can say so (V10).
         let unasked = phase == Some(Phase::RecoveryBlocked) && !self.faults.active;
-        if unasked && !self.acting && self.rng.permille(200) {
+        if unasked && !self.acting && self.rng.permille(700) {
             return self.consent_to_recovery();
         }
         let people = self.profile.people;

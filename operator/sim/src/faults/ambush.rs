@@ -98,9 +98,10 @@ impl World {
         let later = soon + self.rng.between(MS, 900 * MS);
         let apt = self.rng.permille(650);
         match phase {
-            Phase::PreparingHandover if apt => match self.rng.below(3) {
+            Phase::PreparingHandover if apt => match self.rng.below(4) {
                 0 => vec![(0, Strike::Target)],
                 1 => vec![(0, Strike::Target), (soon, Strike::OrderWithdrawn)],
+                2 => vec![(0, Strike::OrdersLost), (soon, Strike::OrderWithdrawn)],
                 _ => vec![
                     (0, Strike::TargetHangs),
                     (soon, Strike::Operator),
