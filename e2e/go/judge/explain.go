@@ -120,7 +120,7 @@ func (x *explanation) placeDoubtful(operations []operation, log []event) {
 	}
 	for _, places := range deleters {
 		slices.SortFunc(places, func(a, b int) int {
-			return int(min(max(operations[a].Call-operations[b].Call, -1), 1))
+			return sign(operations[a].Call - operations[b].Call)
 		})
 	}
 	for _, e := range log {
@@ -149,14 +149,14 @@ func latestReturn(operations []operation) func(revision int64) int64 {
 			all = append(all, answered{o.Answer.Revision, o.Return})
 		}
 	}
-	slices.SortFunc(all, func(a, b answered) int { return int(min(max(a.revision-b.revision, -1), 1)) })
+	slices.SortFunc(all, func(a, b answered) int { return sign(a.revision - b.revision) })
 	earliest := int64(math.MaxInt64)
 	for i := len(all) - 1; i >= 0; i-- {
 		earliest = min(earliest, all[i].at)
 		all[i].at = earliest
 	}
 	return func(revision int64) int64 {
-		place, _ := slices.BinarySearchFunc(all, revision, func(a answered, r int64) int { return int(min(max(a.revision-r, -1), 1)) })
+		place, _ := slices.BinarySearchFunc(all, revision, func(a answered, r int64) int { return sign(a.revision - r) })
 		if place == len(all) {
 			return math.MaxInt64
 		}

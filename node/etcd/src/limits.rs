@@ -126,3 +126,5 @@ pub const INDEX_SHARD_KEYS_MIN: usize = 1_024;
 pub const REQUESTS_HELD_MAX: usize = 10_000;
 /// How long a request is held for that, in milliseconds.
 pub const REQUESTS_HELD_MS: u64 = 2_000;
+/// The window of the one connection that all requests are passed on over: the most that HTTP/2 allows.
+pub const H2_SHARED_WINDOW_BYTES: u32 = (1 << 31) - 1;

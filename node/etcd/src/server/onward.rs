@@ -5,7 +5,7 @@
 //! not at all (V1). Never sends a request twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -13,15 +13,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::limits::{H2_STREAM_WINDOW_BYTES, REQUESTS_HELD_MAX, REQUESTS_HELD_MS};
-
-/// The most that HTTP/2 allows.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+use crate::limits::{
+    H2_SHARED_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, REQUESTS_HELD_MAX, REQUESTS_HELD_MS,
+};
 
 /// Where requests are answered.
 #[derive(Clone, Debug, Default)]
@@ -41,20 +40,22 @@ pub struct Onward {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// What every request looks at.
     away: AtomicBool,
     place: watch::Sender<Place>,
-    held: AtomicUsize,
+    /// Bounds the requests that wait for it.
+    held: Semaphore,
 }
 
-/// Counts a request for as long as it is held, also when its client gives up.
-struct Held<'a>(&'a AtomicUsize);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            away: AtomicBool::default(),
+            place: watch::Sender::default(),
+            held: Semaphore::new(REQUESTS_HELD_MAX),
+        }
     }
 }
 
@@ -82,7 +83,7 @@ impl Onward {
         builder
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             // Clients share it: one that does not read must not hold up the others.
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+            .initial_connection_window_size(H2_SHARED_WINDOW_BYTES);
         let (requests, connection) = builder.handshake(TokioIo::new(io)).await?;
         // It ends with the last request once nothing more is passed on.
         let running = tokio::spawn(async move {
@@ -129,10 +130,7 @@ impl Onward {
     /// The way there, once it is known; none: this is the place, or nobody knows for too long.
     async fn there(&self) -> Option<SendRequest<Incoming>> {
         let mut place = self.shared.place.subscribe();
-        let held = Held(&self.shared.held);
-        if held.0.fetch_add(1, Ordering::Relaxed) >= REQUESTS_HELD_MAX {
-            return None;
-        }
+        let _held = self.shared.held.try_acquire().ok()?;
         let known = place.wait_for(|place| !matches!(place, Place::Awaited));
         let known = tokio::time::timeout(Duration::from_millis(REQUESTS_HELD_MS), known).await;
         match known {

@@ -5,12 +5,12 @@ use standby_core::{Micros, NodeId, View};
 
 use super::consent::{self, AcceptedLoss};
 use super::situation::{Failure, Situation};
-use super::{Phase, handover};
+use super::{Phase, handover, hearing};
 use crate::candidate;
 use crate::judge::{self, FailureReason};
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{NodeFacts, Observation, Stream};
+use crate::observe::Observation;
 
 /// The complete nodes beside the primary.
 fn others(view: &View) -> impl Iterator<Item = &NodeId> {
@@ -211,43 +211,6 @@ fn ordered(observation: &Observation, view: &View, could: &[NodeId]) -> Option<N
         .cloned()
 }
 
-/// How long after it took over an operator gives nodes to tell of a later view than the recorded one.
-pub(super) fn time_to_speak(observation: &Observation, memory: &Memory, view: &View) -> Micros {
-    let epoch = Some(view.epoch);
-    if memory.recorded == epoch {
-        Micros(0)
-    } else if memory.confirmed == epoch {
-        // As long as silence takes to count as loss: a failover after silence waits no longer for it.
-        let others = Micros::from_millis(limits::CONFIRM_OTHERS_MAX_MS);
-        others.min(observation.cluster.thresholds.silence_max)
-    } else {
-        Micros::from_millis(limits::CONFIRM_MAX_MS)
-    }
-}
-
-/// The nodes that may still tell of a later view than the recorded one. A confirmation must come from what
-/// a node knew before: until then the view is told to nobody, or a node that lags behind would confirm what
-/// it was just told.
-pub(super) fn unheard<'a>(
-    observation: &'a Observation,
-    memory: &Memory,
-    view: &'a View,
-    now: Micros,
-) -> Vec<&'a str> {
-    if memory.in_epoch.held(now) >= time_to_speak(observation, memory, view) {
-        return Vec::new();
-    }
-    let complete = view.complete.iter().map(|node| &node.name);
-    let mut unheard: Vec<&str> = complete
-        .chain(&observation.cluster.wanted)
-        .filter(|name| observation.node(name).is_some_and(may_speak))
-        .map(String::as_str)
-        .collect();
-    unheard.sort_unstable();
-    unheard.dedup();
-    unheard
-}
-
 /// Right after its start an operator knows only what is recorded. If that was restored from a backup, the
 /// nodes live by something later, and a failover in what is recorded would go astray until they say so
 /// (V10): so all are given a moment to speak, a shorter one if some have confirmed the view.
@@ -257,7 +220,7 @@ fn unconfirmed(
     view: &View,
     now: Micros,
 ) -> Option<Situation> {
-    let unheard = unheard(observation, memory, view, now);
+    let unheard = hearing::unheard(observation, memory, view, now);
     if unheard.is_empty() {
         return None;
     }
@@ -269,19 +232,9 @@ fn unconfirmed(
         unheard.join(", ")
     );
     Some(Situation {
-        wait_until: Some(time_to_speak(observation, memory, view)),
+        wait_until: Some(hearing::time_to_speak(observation, memory, view)),
         ..Situation::of(Phase::Confirming, why)
     })
-}
-
-/// Whether a node that has not been heard yet may be heard in a moment.
-fn may_speak(facts: &NodeFacts) -> bool {
-    let ended = facts
-        .pod
-        .as_ref()
-        .is_none_or(|pod| pod.over || pod.container.ended);
-    let refused = matches!(facts.stream, Stream::Lost(crate::detect::Loss::Refused));
-    facts.report.is_none() && !ended && !refused
 }
 
 /// Failovers on suspicion follow each other ever more slowly once there have been as many as the limit

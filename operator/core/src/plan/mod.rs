@@ -9,6 +9,7 @@ mod consent;
 mod establish;
 mod failed;
 pub mod handover;
+mod hearing;
 mod hibernation;
 mod nodes;
 mod options;
@@ -270,7 +271,7 @@ pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan
     plan.candidates = candidate::candidates(observation);
     steps::hot(observation, memory, &situation, now, &mut plan);
     if situation.phase != Phase::Recovering {
-        hear_first(observation, memory, now, &mut plan);
+        hearing::hear_first(observation, memory, now, &mut plan);
     }
     nodes::plan(observation, &situation, now, &mut plan);
     if observation.cluster.orders.paused && situation.phase != Phase::Deleting {
@@ -286,27 +287,6 @@ pub fn plan(observation: &Observation, memory: &mut Memory, now: Micros) -> Plan
         plan.look_when(memory.healthy.held(now), limit);
     }
     plan
-}
-
-/// An operator that has just taken over records nothing that follows the recorded view before it has heard
-/// every node that may be heard, or given it time: what is recorded may have been put back (V10), and
-/// whoever was away since then takes it for the newest.
-fn hear_first(observation: &Observation, memory: &Memory, now: Micros, plan: &mut Plan) {
-    let Some(view) = observation.view() else {
-        return;
-    };
-    let unheard = failed::unheard(observation, memory, view, now);
-    if unheard.is_empty() {
-        return;
-    }
-    let why = format!("{} may still tell of a later view", unheard.join(", "));
-    let records = |planned: &Planned| matches!(planned.action, Action::RecordView { .. });
-    for planned in plan.actions.extract_if(.., |planned| records(planned)) {
-        let (what, why) = (planned.action.to_string(), why.clone());
-        plan.later.push(Later { what, why });
-    }
-    let limit = failed::time_to_speak(observation, memory, view);
-    plan.look_when(memory.in_epoch.held(now), limit);
 }
 
 /// A paused cluster is watched, and nothing of it is changed. Nodes are still told what is recorded, and

@@ -6,7 +6,7 @@ use standby_api::DataLoss;
 use standby_core::{Epoch, Micros, NodeId, View};
 
 use super::consent::{self, AcceptedLoss};
-use super::{Action, Basis, Phase, Plan, Situation, establish, failed, hibernation};
+use super::{Action, Basis, Phase, Plan, Situation, establish, hearing, hibernation};
 use crate::judge;
 use crate::limits;
 use crate::memory::Memory;
@@ -181,7 +181,7 @@ fn tell(
     (awaited, why): (BTreeSet<NodeId>, &str),
     plan: &mut Plan,
 ) {
-    let heard = failed::unheard(observation, memory, view, now).is_empty();
+    let heard = hearing::unheard(observation, memory, view, now).is_empty();
     if heard || memory.confirmed == Some(view.epoch) {
         let previous_stopped = memory.previous_stopped(observation, view);
         push(plan, awaited, previous_stopped, why);
