@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Where a program or file comes from in Debian and its kin; needed to compile.
+/// Where a program or file comes from in Debian and its kin; needed to compile. What has no path lies in a
+/// folder of PATH, or beside one.
 const TO_BUILD: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("/usr/include/stdio.h", "libc6-dev"),
@@ -14,6 +15,8 @@ const TO_BUILD: &[(&str, &str)] = &[
     ("make", "make"),
     // The etcd client that the tests use compiles etcd's protocol files.
     ("protoc", "protobuf-compiler"),
+    // Which includes the files that come with protoc, in a package of its own that is only recommended.
+    ("../include/google/protobuf/descriptor.proto", "libprotobuf-dev"),
 ];
 
 /// The same, needed for hosts on this machine.
