@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
@@ -19,6 +20,8 @@ use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use standby_api::{StandbyCluster, StandbyView, names};
 use standby_core::View;
+use standby_operator_core::build::endpoint_slice::{self, Family};
+use standby_operator_core::build::service::Access;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +43,7 @@ const LABEL_HOSTNAME: &str = "kubernetes.io/hostname";
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Of this cluster: its resource, view, a pod or a claim.
+    /// Of this cluster: its resource, view, a pod, a claim, or where its writers are led to.
     Cluster(Key),
     /// A host.
     Host,
@@ -109,13 +112,14 @@ pub struct Stores {
     views: Scoped<DeserializeGuard<StandbyView>>,
     pods: Scoped<Pod>,
     claims: Scoped<PersistentVolumeClaim>,
+    slices: Scoped<EndpointSlice>,
     hosts: Store<Node>,
     pods_of: Names,
     claims_of: Names,
     remembered: Remembered,
     /// Counts the changes of hosts that matter.
     hosts_changed: Arc<AtomicU64>,
-    views_listed: Arc<AtomicU64>,
+    slices_listed: Arc<AtomicU64>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -160,11 +164,11 @@ impl Stores {
             },
         );
         let known = clusters.clone();
-        let views_listed: Arc<AtomicU64> = Arc::default();
+        let slices_listed: Arc<AtomicU64> = Arc::default();
         Self {
             views: watch.scoped(
                 &watcher::Config::default(),
-                &views_listed,
+                &Arc::default(),
                 move |o, gone| {
                     let key = named(o);
                     // It goes with its cluster, or was lost.
@@ -177,7 +181,10 @@ impl Stores {
                     Some(key)
                 },
             ),
-            views_listed,
+            slices: watch.scoped(&labelled, &slices_listed, |slice: &EndpointSlice, _| {
+                labelled_with(slice).filter(|key| is_read_write(key, slice))
+            }),
+            slices_listed,
             clusters,
             pods: watch.scoped(&labelled, &Arc::default(), move |o, gone| pods.saw(o, gone)),
             claims: watch.scoped(&labelled, &Arc::default(), move |o, gone| {
@@ -221,6 +228,8 @@ impl Stores {
         all(&self.pods).await?;
         waits("persistentvolumeclaims");
         all(&self.claims).await?;
+        waits("endpointslices");
+        all(&self.slices).await?;
         waits("nodes");
         self.hosts.wait_until_ready().await?;
         readiness.ready(TOPIC);
@@ -269,11 +278,19 @@ impl Stores {
         self.remembered.highest(key)
     }
 
-    /// Changes whenever the views were listed anew: the watch had broken, as it does when the API server's
+    /// The version of a cluster's read-write slice; none: there is none.
+    #[must_use]
+    pub fn slice_version(&self, key: &Key, family: Family) -> Option<String> {
+        let name = endpoint_slice::name(&key.name, Access::ReadWrite, family);
+        let slice = self.slices.get(&key.namespace, &name)?;
+        slice.metadata.resource_version.clone()
+    }
+
+    /// Changes whenever the slices were listed anew: the watch had broken, as it does when the API server's
     /// store is put back to a backup. Whatever this process wrote before may be gone with it.
     #[must_use]
-    pub fn views_listed(&self) -> u64 {
-        self.views_listed.load(Ordering::Acquire)
+    pub fn slices_listed(&self) -> u64 {
+        self.slices_listed.load(Ordering::Acquire)
     }
 
     /// Views that are being deleted.
@@ -350,6 +367,14 @@ fn labelled_with<K: Resource<DynamicType = ()>>(object: &K) -> Option<Key> {
         namespace: ResourceExt::namespace(object).unwrap_or_default(),
         name,
     })
+}
+
+/// Whether it is where the cluster's writers are led to. Of the others no change has to be noticed.
+fn is_read_write(key: &Key, slice: &EndpointSlice) -> bool {
+    let name = slice.name_any();
+    [Family::V4, Family::V6]
+        .into_iter()
+        .any(|family| endpoint_slice::name(&key.name, Access::ReadWrite, family) == name)
 }
 
 /// What of a host decides whether it takes which pods, as one number.

@@ -16,7 +16,10 @@ const TO_BUILD: &[(&str, &str)] = &[
     // The etcd client that the tests use compiles etcd's protocol files.
     ("protoc", "protobuf-compiler"),
     // Which includes the files that come with protoc, in a package of its own that is only recommended.
-    ("../include/google/protobuf/descriptor.proto", "libprotobuf-dev"),
+    (
+        "../include/google/protobuf/descriptor.proto",
+        "libprotobuf-dev",
+    ),
 ];
 
 /// The same, needed for hosts on this machine.

@@ -122,9 +122,34 @@ fn harness(task: &str, arguments: &[String], on_hosts: bool) -> Result<()> {
 
 /// Hands the command on to the simulation.
 fn simulate(arguments: &[String]) -> Result<()> {
-    let run = ["run", "--quiet", "--package", "standby-system-sim", "--"];
+    let profile = if is_long(arguments) { "long" } else { "dev" };
+    let run = [
+        "run",
+        "--quiet",
+        "--profile",
+        profile,
+        "--package",
+        "standby-system-sim",
+        "--",
+    ];
     let rest = arguments.iter().map(String::as_str);
     cargo(&run.into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+/// Whether so many hours are to be simulated that a slow build, which runs faster, pays.
+fn is_long(arguments: &[String]) -> bool {
+    const LONG_HOURS: f64 = 500.0;
+    let after = arguments
+        .iter()
+        .skip_while(|word| *word != "--hours")
+        .nth(1);
+    let joined = arguments
+        .iter()
+        .find_map(|word| word.strip_prefix("--hours="));
+    let hours = joined.or(after.map(String::as_str));
+    hours
+        .and_then(|hours| hours.parse().ok())
+        .is_some_and(|hours: f64| hours >= LONG_HOURS)
 }
 
 /// Builds the plugin for this machine's architecture.
@@ -268,5 +293,23 @@ fn cargo_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
         Ok(())
     } else {
         bail!("`cargo {}` ended with {status}", arguments.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_long;
+
+    #[test]
+    fn many_simulated_hours_are_worth_a_slow_build() {
+        let long = |words: &str| {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            is_long(&words)
+        };
+        assert!(long("--hours 5000 --json sim.json"));
+        assert!(long("--json sim.json --hours=500"));
+        assert!(!long("--hours 499"));
+        assert!(!long("--seed 5000 --runs 1"));
+        assert!(!long("--hours many"));
     }
 }

@@ -73,10 +73,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [services]
   verbs: [create, patch]
-# Where they lead: this is how a new primary is announced.
+# Where they lead: this is how a new primary is announced. Watched, so that nobody else's change stays.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [create, patch]
+  verbs: [list, watch, create, patch]
 # The cluster's CA and certificates, by name. RBAC cannot tell Secrets apart by label.
 - apiGroups: [""]
   resources: [secrets]

@@ -106,6 +106,14 @@ pub struct Objects {
 /// resource: what is lost of the one is in the other.
 pub type Losses = Vec<DataLoss>;
 
+impl Objects {
+    /// The version of the read-write slice.
+    #[must_use]
+    pub fn slice_version(&self) -> Option<u64> {
+        self.slice.as_ref().map(|(_, version)| *version)
+    }
+}
+
 /// The server.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "independent faults")]
@@ -119,7 +127,7 @@ pub struct Api {
     /// Watches bring nothing.
     pub watches_stuck: bool,
     /// What a cache in front of the store still shows to whoever lists while watches bring nothing.
-    stale: Option<[CacheUpdate; 5]>,
+    stale: Option<[CacheUpdate; 6]>,
     /// When it ended last: no answer to an earlier call arrives any more.
     ended: Time,
     /// What it stores.

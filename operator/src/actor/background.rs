@@ -102,6 +102,42 @@ impl Retry {
     }
 }
 
+/// The read-write slice as this operator wrote it last.
+#[derive(Debug, Default)]
+struct WrittenSlice {
+    /// Its version.
+    version: Option<String>,
+    /// The cache has shown it since.
+    shown: bool,
+}
+
+impl WrittenSlice {
+    fn written(&mut self, version: Option<String>) {
+        *self = Self {
+            version,
+            shown: false,
+        };
+    }
+
+    /// Whether somebody else wrote it since, or took it away. The next write then goes over that. The cache may
+    /// be behind; versions of one kind of object grow (as Kubernetes promises from 1.35 on).
+    fn is_overwritten(&mut self, stands: Option<String>) -> bool {
+        let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
+        let Some(ours) = number(&self.version) else {
+            return false;
+        };
+        let overwritten = match number(&stands) {
+            Some(theirs) => theirs > ours,
+            None => self.shown,
+        };
+        self.shown = stands == self.version;
+        if overwritten {
+            self.written(stands);
+        }
+        overwritten
+    }
+}
+
 /// The lanes beside one actor.
 pub(super) struct Background {
     context: Arc<Context>,
@@ -111,8 +147,7 @@ pub(super) struct Background {
     retry: Retry,
     announcing: bool,
     announce_retry: Retry,
-    /// The version of the read-write slice as this operator wrote it last.
-    announced: Option<String>,
+    slice: WrittenSlice,
     applied: Option<(Arc<ValidatedCluster>, Micros)>,
     slices: Option<Vec<EndpointSlice>>,
     /// How many pods a drain must leave, as it was written last.
@@ -132,7 +167,7 @@ impl Background {
             retry: Retry::up_to(RETRY_MAX_MS),
             announcing: false,
             announce_retry: Retry::up_to(HOT_RETRY_MAX_MS),
-            announced: None,
+            slice: WrittenSlice::default(),
             applied: None,
             slices: None,
             budget: None,
@@ -153,7 +188,7 @@ impl Background {
         }
         self.announcing = true;
         let (context, send) = (self.context.clone(), self.send.clone());
-        let version = self.announced.clone();
+        let version = self.slice.version.clone();
         let write = async move {
             let result = announce::read_write(&context, &cluster, &announced, version, lane).await;
             // Fails only when the actor has ended.
@@ -168,12 +203,19 @@ impl Background {
         self.announce_retry
             .note(result.is_ok(), self.context.clock.now());
         match result {
-            Ok(version) => self.announced.clone_from(version),
+            Ok(version) => self.slice.written(version.clone()),
             // Somebody else wrote it, or took it away.
-            Err(error) if error.is_answer() => self.announced = None,
+            Err(error) if error.is_answer() => self.slice.written(None),
             // Whether it was written is not known; if it was, the next write is refused.
             Err(_) => {}
         }
+    }
+
+    /// Whether the read-write slice is not what this operator wrote last, by the version that `stands`
+    /// there: a write of an operator that leads no more may arrive late.
+    pub(super) fn is_overwritten(&mut self, stands: Option<String>) -> bool {
+        // What stands there may be what is being written.
+        !self.announcing && self.slice.is_overwritten(stands)
     }
 
     /// Takes in what was done, and returns an identity if one was made or read.
@@ -455,5 +497,44 @@ fn complain(status: &mut StandbyClusterStatus, complaint: &str) {
             condition.reason = "Invalid".into();
             complaint.clone_into(&mut condition.message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WrittenSlice;
+
+    fn written(version: &str) -> WrittenSlice {
+        let mut slice = WrittenSlice::default();
+        slice.written(Some(version.into()));
+        slice
+    }
+
+    #[test]
+    fn a_later_write_of_somebody_else_is_noticed_once_and_written_over() {
+        let mut slice = written("99");
+        assert!(!slice.is_overwritten(Some("99".into())));
+        assert!(slice.is_overwritten(Some("100".into())));
+        assert_eq!(slice.version.as_deref(), Some("100"));
+        assert!(!slice.is_overwritten(Some("100".into())));
+    }
+
+    #[test]
+    fn a_cache_that_is_behind_says_nothing() {
+        let mut slice = written("100");
+        assert!(!slice.is_overwritten(None));
+        assert!(!slice.is_overwritten(Some("99".into())));
+        assert!(!slice.is_overwritten(Some("100".into())));
+        // Before anything was written there is nothing to compare with.
+        assert!(!WrittenSlice::default().is_overwritten(Some("7".into())));
+    }
+
+    #[test]
+    fn a_slice_that_was_taken_away_is_made_again() {
+        let mut slice = written("100");
+        assert!(!slice.is_overwritten(Some("100".into())));
+        assert!(slice.is_overwritten(None));
+        assert_eq!(slice.version, None);
+        assert!(!slice.is_overwritten(None));
     }
 }

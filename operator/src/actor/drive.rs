@@ -176,9 +176,14 @@ impl Actor {
             target
         });
         let announced = Announced { primary, family };
-        let listed = self.context.stores.views_listed();
-        if std::mem::replace(&mut self.views_listed, listed) != listed {
-            // Nobody watches the slice, and it may have been put back with the store.
+        let listed = self.context.stores.slices_listed();
+        if std::mem::replace(&mut self.slices_listed, listed) != listed {
+            // It may have been put back with the store.
+            self.announced = None;
+        }
+        let stands = self.context.stores.slice_version(&self.key, family);
+        if self.background.is_overwritten(stands) {
+            info!("somebody else wrote the read-write slice; writing it again");
             self.announced = None;
         }
         let every = self.background.apply_every();

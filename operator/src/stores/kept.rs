@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use k8s_openapi::api::core::v1::{
     Node, NodeSpec, NodeStatus, PersistentVolumeClaim, Pod, PodSpec, PodStatus,
 };
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Resource;
 use kube::core::DeserializeGuard;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,15 @@ impl Kept for Pod {
             container_statuses: status.container_statuses,
             ..PodStatus::default()
         });
+    }
+}
+
+/// Which version of it stands there.
+impl Kept for EndpointSlice {
+    fn slim(&mut self) {
+        self.endpoints.clear();
+        self.ports = None;
+        self.metadata.owner_references = None;
     }
 }
 

@@ -221,7 +221,7 @@ impl World {
                 self.api.objects.lease = Some((holder, version));
                 return Response::Written(version);
             }
-            Ask::WriteSlice(target, over) => return self.write_slice(target, over),
+            Ask::WriteSlice(target, over) => self.write_slice(target, over),
             Ask::CreateClaim(..) | Ask::GrowClaim(..) | Ask::OwnClaim(..) => self.change_claim(ask),
             Ask::CreatePod(name, built_from) => {
                 if self.api.objects.pods.contains_key(&name) {
@@ -342,8 +342,7 @@ impl World {
     }
 
     pub(super) fn write_slice(&mut self, target: Target, over: Option<u64>) -> Response {
-        let known = self.api.objects.slice.as_ref().map(|(_, version)| *version);
-        if over.is_some() && over != known {
+        if over.is_some() && over != self.api.objects.slice_version() {
             return Response::Conflict;
         }
         self.note(|| format!("the read-write slice is {target:?}"));

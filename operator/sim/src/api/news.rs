@@ -88,19 +88,22 @@ impl Api {
         if told.is_none_or(|told| epoch(told) != epoch(now)) {
             updates.push(CacheUpdate::View(news, epoch(now)));
         }
+        if told.is_none_or(|told| told.slice_version() != now.slice_version()) {
+            updates.push(CacheUpdate::Slice(news, now.slice_version()));
+        }
         self.told = Some(self.objects.clone());
         updates
     }
 
     /// Everything as whoever lists is shown it.
     #[must_use]
-    pub fn listed(&self) -> [CacheUpdate; 5] {
+    pub fn listed(&self) -> [CacheUpdate; 6] {
         self.stale.clone().unwrap_or_else(|| self.everything())
     }
 
     /// Everything, for a cache that begins.
     #[must_use]
-    pub fn everything(&self) -> [CacheUpdate; 5] {
+    pub fn everything(&self) -> [CacheUpdate; 6] {
         let (now, news) = (&self.objects, self.news);
         let epoch = now.view.as_ref().map(|view| view.spec.epoch);
         [
@@ -109,6 +112,7 @@ impl Api {
             CacheUpdate::Hosts(news, now.hosts.clone()),
             CacheUpdate::Cluster(news, now.cluster.clone()),
             CacheUpdate::View(news, epoch),
+            CacheUpdate::Slice(news, now.slice_version()),
         ]
     }
 }

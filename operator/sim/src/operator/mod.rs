@@ -34,6 +34,8 @@ pub enum CacheUpdate {
     Cluster(u64, Rc<StandbyCluster>),
     /// The epoch of the recorded view.
     View(u64, Option<i64>),
+    /// The version of the read-write slice.
+    Slice(u64, Option<u64>),
 }
 
 /// What an operator's watches brought.
@@ -44,6 +46,7 @@ pub struct Cache {
     hosts: (u64, Rc<Vec<HostObject>>),
     cluster: (u64, Option<Rc<StandbyCluster>>),
     view: (u64, Option<i64>),
+    slice: (u64, Option<u64>),
 }
 
 impl Cache {
@@ -58,6 +61,9 @@ impl Cache {
                 self.cluster = (news, Some(cluster));
             }
             CacheUpdate::View(news, epoch) if news >= self.view.0 => self.view = (news, epoch),
+            CacheUpdate::Slice(news, version) if news >= self.slice.0 => {
+                self.slice = (news, version);
+            }
             _ => return false,
         }
         true

@@ -78,9 +78,17 @@ impl World {
                     _ => None,
                 });
         let Some(target) = wanted else { return };
+        let stands = self.operators[which].cache.slice.1;
         let Some(actor) = &mut self.operators[which].actor else {
             return;
         };
+        if actor.announcing.is_none()
+            && actor.slice_version.is_some()
+            && stands > actor.slice_version
+        {
+            // Somebody else wrote it.
+            (actor.announced, actor.slice_version) = (None, stands);
+        }
         let written = actor
             .announced
             .as_ref()
