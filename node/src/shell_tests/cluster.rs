@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -91,16 +92,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `count` nodes without a view. Messages take up to `delay_ms`.
-    pub fn new(seed: u64, count: usize, delay_ms: u64) -> Self {
+    /// `count` nodes without a view. Messages take so long.
+    pub fn new(seed: u64, count: usize, delay_ms: RangeInclusive<u64>) -> Self {
         eprintln!("seed {seed}");
         note_panics();
         PANICS.with_borrow_mut(Vec::clear);
         let mut sim = Builder::new()
             .rng_seed(seed)
             .tick_duration(Duration::from_millis(STEP_MS))
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(Duration::from_millis(delay_ms))
+            .min_message_latency(Duration::from_millis(*delay_ms.start()))
+            .max_message_latency(Duration::from_millis(*delay_ms.end()))
             .tcp_capacity(128)
             .enable_random_order()
             .build();
@@ -136,8 +137,17 @@ impl Cluster {
         }
     }
 
-    /// Three nodes, the first of them primary and the second waited for.
+    /// Three nodes, the first of them primary and the second waited for. Messages take up to `delay_ms`.
     pub fn of_three(seed: u64, delay_ms: u64) -> Self {
+        Self::of_three_with(seed, 1..=delay_ms)
+    }
+
+    /// The same with nodes in far places: every message takes `delay_ms`, never less.
+    pub fn of_three_far(seed: u64, delay_ms: u64) -> Self {
+        Self::of_three_with(seed, delay_ms..=delay_ms)
+    }
+
+    fn of_three_with(seed: u64, delay_ms: RangeInclusive<u64>) -> Self {
         let mut cluster = Self::new(seed, 3, delay_ms);
         cluster.first(0);
         cluster.pair(0, 1);

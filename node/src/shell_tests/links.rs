@@ -30,6 +30,16 @@ fn over_slow_links_everything_arrives_in_order() {
 }
 
 #[test]
+fn nodes_in_far_places_find_each_other_and_go_on() {
+    for (seed, delay_ms) in [(8, 60), (9, 150)] {
+        let mut cluster = Cluster::of_three_far(seed, delay_ms);
+        cluster.write_all(0, 50);
+        assert_eq!(cluster.acknowledged(), 50);
+        cluster.check(0);
+    }
+}
+
+#[test]
 fn a_primary_that_is_heard_no_more_is_dialled_anew_as_soon_as_it_can_be() {
     for (seed, one_way) in [(2, None), (3, Some((0, 1))), (4, Some((1, 0)))] {
         let mut cluster = Cluster::of_three(seed, 5);

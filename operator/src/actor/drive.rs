@@ -183,8 +183,11 @@ impl Actor {
         }
         let stands = self.context.stores.slice_version(&self.key, family);
         if self.background.is_overwritten(stands) {
-            info!("somebody else wrote the read-write slice; writing it again");
-            self.announced = None;
+            info!("somebody else wrote the read-write slice: looking at the recorded view");
+            // As after a conflict: another operator may have moved on.
+            (self.announced, self.recorded) = (None, Recorded::Unknown);
+            self.wake.notify_one();
+            return;
         }
         let every = self.background.apply_every();
         let now = self.context.clock.now();

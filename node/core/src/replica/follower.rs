@@ -7,6 +7,10 @@ use crate::message::{Hello, Message, RejectReason};
 
 use super::{Doubt, Fault, LinkState, Output, Replica, Role, SessionId};
 
+/// The longest pause before a node that was not answered presents itself again. An answer that takes longer
+/// is never acted on.
+const HELLO_PAUSE_MAX: Micros = Micros::from_millis(4_000);
+
 /// What a follower keeps for one epoch.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -19,6 +23,9 @@ pub(super) struct Follower {
     pub link: LinkState,
     pub heard_at: Micros,
     pub hello_at: Micros,
+    /// The pause before it presents itself again. It grows, because only the answer to the last presentation
+    /// counts, and between two far places an answer takes its time.
+    pub hello_pause: Micros,
     /// For how long the primary's writes have waited, by its own account.
     pub stuck: Micros,
     /// What the primary says is committed.
@@ -34,6 +41,7 @@ impl Follower {
             link: LinkState::Silent,
             heard_at: now,
             hello_at: now,
+            hello_pause: heartbeat,
             stuck: Micros(0),
             told_commit: Index(0),
         }
@@ -52,6 +60,15 @@ impl Replica {
 
     pub(super) fn on_connected(&mut self, session: SessionId) {
         self.connected = Some(session);
+        self.begin_hellos(session);
+    }
+
+    /// Presents itself, and soon again if there is no answer.
+    fn begin_hellos(&mut self, session: SessionId) {
+        let heartbeat = self.timing.heartbeat;
+        if let Role::Follower(follower) = &mut self.role {
+            follower.hello_pause = heartbeat;
+        }
         self.say_hello(session);
     }
 
@@ -249,7 +266,7 @@ impl Replica {
         self.commit = self.commit.max(position.index);
         self.outputs.push(Output::Commit(self.commit));
         if let Some(session) = self.connected {
-            self.say_hello(session);
+            self.begin_hellos(session);
         }
     }
 
@@ -411,10 +428,14 @@ impl Replica {
             return;
         };
         // A node that was not primary yet may be by now; a lost answer is asked for again.
-        let again = now.since(follower.hello_at) >= timing.heartbeat;
+        let again = now.since(follower.hello_at) >= follower.hello_pause;
         if let (Some(session), true, false, false) =
             (session, again, follower.matched, follower.in_snapshot)
         {
+            follower.hello_pause = follower
+                .hello_pause
+                .plus(follower.hello_pause)
+                .min(HELLO_PAUSE_MAX);
             self.say_hello(session);
         }
     }

@@ -43,6 +43,9 @@ pub(crate) struct Core {
     pub sweep: Option<Sweep>,
     /// The state is being replaced by a snapshot and cannot be read.
     pub restoring: bool,
+    /// Counts the snapshots that have begun to replace the state: whoever reads the engine without the index
+    /// looks whether one came in between.
+    pub restores: u64,
 }
 
 impl Core {
@@ -56,6 +59,7 @@ impl Core {
             compacted: NOT_COMPACTED,
             sweep: None,
             restoring: false,
+            restores: 0,
         }
     }
 }

@@ -204,12 +204,17 @@ impl StateMachine for EtcdState {
     }
 
     fn begin_restore(&mut self) -> Result<(), MachineError> {
+        // Nothing can be read until the restore ends: an empty answer would be a lie. Said before the engine
+        // is emptied.
+        {
+            let mut core = self.shared.core.write();
+            *core = Core {
+                restoring: true,
+                restores: core.restores + 1,
+                ..Core::empty()
+            };
+        }
         let restore = snapshot::Restore::begin(&*self.shared.engine)?;
-        // Nothing can be read until the restore ends: an empty answer would be a lie.
-        *self.shared.core.write() = Core {
-            restoring: true,
-            ..Core::empty()
-        };
         self.head = Head::EMPTY;
         self.applied = Position::START;
         self.restore = Some(restore);
@@ -233,7 +238,11 @@ impl StateMachine for EtcdState {
         let (core, head) = open::load(&*self.shared.engine)?;
         self.applied = core.applied;
         self.head = head;
-        *self.shared.core.write() = core;
+        {
+            let mut shared = self.shared.core.write();
+            let restores = shared.restores;
+            *shared = Core { restores, ..core };
+        }
         let history = open::history(&*self.shared.engine)?;
         self.shared.history.store(history, Ordering::Relaxed);
         self.look_at_disk();

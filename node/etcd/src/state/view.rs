@@ -257,8 +257,9 @@ impl History for ReadView {
         want: &dyn Fn(&Bytes) -> Want,
         limit_bytes: usize,
     ) -> Result<HistoryChunk, HistoryError> {
-        let newest = self.readable().map(|core| core.readable);
-        let newest = newest.map_err(|error| HistoryError::Storage(error.to_string()))?;
+        let storage = |error: EtcdError| HistoryError::Storage(error.to_string());
+        let before = self.readable().map(|core| (core.readable, core.restores));
+        let (newest, restores) = before.map_err(storage)?;
         let to = to.min(newest);
         let read = if from <= to {
             self.scan(from, to, want, limit_bytes)
@@ -269,12 +270,18 @@ impl History for ReadView {
                 covered: from - 1,
             })
         };
-        // Looked at afterwards: what a compaction took away meanwhile is not missed unnoticed.
-        let compacted = self.compacted_revision();
+        // Looked at afterwards: what a compaction, or a snapshot that comes in, took away meanwhile is not
+        // missed unnoticed.
+        let after = self.readable().map(|core| (core.compacted, core.restores));
+        let (compacted, restores_since) = after.map_err(storage)?;
+        if restores_since != restores {
+            let text = "the state was replaced by a snapshot while it was read";
+            return Err(HistoryError::Storage(text.to_owned()));
+        }
         if from < compacted {
             return Err(HistoryError::Compacted { compacted });
         }
-        read.map_err(|error| HistoryError::Storage(error.to_string()))
+        read.map_err(storage)
     }
 }
 

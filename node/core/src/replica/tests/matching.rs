@@ -70,6 +70,60 @@ fn v6_an_answer_to_an_earlier_presentation_is_not_acted_on() {
     assert_eq!(node.replica.log().last(), at(1, 2));
 }
 
+/// The number of the last presentation, if this is one.
+fn presented(said: &[Output]) -> Option<u64> {
+    let hello = |output: &Output| matches!(output, Output::Send(_, Message::Hello(_)));
+    said.iter().any(hello).then(|| attempt_of(said))
+}
+
+#[test]
+fn between_far_places_the_answer_to_a_presentation_is_waited_for() {
+    const STEP_MS: u64 = 10;
+    for round_trip_ms in [120, 450, 1_500, 3_900] {
+        let mut node = found("b").log(&[(1, 1), (2, 2)]).settled();
+        node.adopts(&paired(2, "a", &["b"]));
+        let said = node.step(Input::Connected(SessionId(9)));
+        let mut on_their_way = vec![(round_trip_ms, attempt_of(&said))];
+        let mut matched = None;
+        for now_ms in (0..20_000).step_by(10) {
+            let said = node.after(STEP_MS);
+            on_their_way.extend(presented(&said).map(|n| (now_ms + round_trip_ms, n)));
+            let (arrived, rest) = on_their_way.iter().partition(|(at, _)| *at <= now_ms);
+            on_their_way = rest;
+            let arrived: Vec<(u64, u64)> = arrived;
+            for (_, attempt) in arrived {
+                let (epoch, start) = (Epoch(2), at(2, 2));
+                let welcome = Message::Welcome {
+                    epoch,
+                    start,
+                    attempt,
+                };
+                if !node.hears(9, welcome).is_empty() {
+                    matched.get_or_insert(now_ms);
+                }
+            }
+            if matched.is_some() {
+                break;
+            }
+        }
+        let within = matched.expect("it is matched in the end");
+        assert!(within <= 4 * round_trip_ms, "{round_trip_ms}: {within} ms");
+    }
+}
+
+#[test]
+fn a_new_connection_is_presented_to_as_eagerly_as_the_first() {
+    let mut node = found("b").log(&[(1, 1)]).settled();
+    node.adopts(&paired(2, "a", &["b"]));
+    node.step(Input::Connected(SessionId(9)));
+    assert!(presented(&node.after(100)).is_some());
+    assert!(presented(&node.after(100)).is_none());
+    assert!(presented(&node.after(100)).is_some());
+    node.step(Input::Closed(SessionId(9)));
+    node.step(Input::Connected(SessionId(10)));
+    assert!(presented(&node.after(100)).is_some());
+}
+
 #[test]
 fn entries_are_appended_and_acknowledged_when_they_are_on_disk() {
     let mut node = matched_follower();

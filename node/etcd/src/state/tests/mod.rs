@@ -3,6 +3,7 @@
 mod concurrent;
 mod crash;
 mod history;
+mod interrupted;
 mod losses;
 mod model;
 mod property;
@@ -84,7 +85,10 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
-        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+        Self::on(Arc::new(MemoryEngine::default()))
+    }
+
+    pub fn on(engine: Arc<dyn Engine>) -> Self {
         Self {
             state: EtcdState::open(Arc::clone(&engine)).unwrap(),
             engine,

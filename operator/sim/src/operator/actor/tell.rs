@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use standby_core::View;
 use standby_operator_core::build::view::told_losses;
-use standby_operator_core::observe::Observation;
+use standby_operator_core::observe::{Observation, Recorded};
 use standby_operator_core::plan::{Action, Plan};
 
 use super::{APPLY_EVERY, HOT, HOT_RETRY_MAX_MS};
@@ -86,8 +86,10 @@ impl World {
             && actor.slice_version.is_some()
             && stands > actor.slice_version
         {
-            // Somebody else wrote it.
+            // Somebody else wrote it: another operator may have moved on.
             (actor.announced, actor.slice_version) = (None, stands);
+            actor.recorded = Recorded::Unknown;
+            return self.wake(which);
         }
         let written = actor
             .announced
