@@ -51,6 +51,9 @@ pub struct Network {
     cut: Vec<bool>,
     loss: Vec<u16>,
     slow: Vec<Time>,
+    /// The hosts are the first of the sites, and so far from each other.
+    hosts: usize,
+    distance: Time,
     /// A site without power: nothing comes or goes.
     pub dark: Vec<bool>,
     /// The connections that stand, or are not known to be dead.
@@ -59,10 +62,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// So many sites, all linked.
+    /// Sites of hosts, `distance` from each other, and two more, all linked.
     #[must_use]
-    pub fn new(sites: usize) -> Self {
+    pub fn new(hosts: usize, distance: Time) -> Self {
+        let sites = hosts + 2;
         Self {
+            hosts,
+            distance,
             sites,
             cut: vec![false; sites * sites],
             loss: vec![0; sites * sites],
@@ -133,7 +139,9 @@ impl Network {
             0
         };
         let slow = self.slow[self.at(from, to)];
-        base + late + if slow > 0 { rng.below(slow) } else { 0 }
+        let far = from != to && from < self.hosts && to < self.hosts;
+        let distance = if far { self.distance } else { 0 };
+        base + distance + late + if slow > 0 { rng.below(slow) } else { 0 }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Profile {
     pub sleeps_first: bool,
     /// Something goes wrong while the first view is recorded.
     pub disturbed_beginning: bool,
+    /// What a packet between two hosts takes at least: in most runs they are near.
+    pub distance: Time,
 }
 
 impl Profile {
@@ -107,6 +109,11 @@ impl Profile {
             people: rng.below(120),
             sleeps_first: rng.permille(40),
             disturbed_beginning: rng.permille(150),
+            distance: if rng.permille(80) {
+                rng.between(5 * MS, 130 * MS)
+            } else {
+                0
+            },
         }
     }
 }

@@ -97,7 +97,7 @@ impl World {
         let mut world = Self {
             now: 0,
             queue: Queue::default(),
-            net: Network::new(profile.hosts + 2),
+            net: Network::new(profile.hosts, profile.distance),
             hosts,
             volumes: Vec::new(),
             procs: Vec::new(),
