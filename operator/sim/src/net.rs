@@ -42,6 +42,8 @@ pub struct Conn {
     pause: [Time; 2],
     blocked: [Option<Time>; 2],
     closed: [bool; 2],
+    /// A host has said that nobody has it any more; that is on its way.
+    refused: bool,
 }
 
 /// All links and connections.
@@ -171,6 +173,7 @@ impl World {
             pause: [RETRANSMIT_FIRST; 2],
             blocked: [None; 2],
             closed: [false; 2],
+            refused: false,
         };
         self.net.conns.insert(id, conn);
         id
@@ -299,14 +302,7 @@ impl World {
         if self.site_of(to).is_none() || deaf {
             // A host that runs says at once that nobody has this connection any more.
             if !self.net.cuts(sites[1 - side], sites[side]) {
-                let conn = self.net.conns.remove(&id).expect("looked up above");
-                if !conn.closed[side] {
-                    let after = self
-                        .net
-                        .latency(sites[1 - side], sites[side], &mut self.rng);
-                    let end = conn.ends[side];
-                    self.schedule(after, Event::Closed { conn: id, end });
-                }
+                self.refuse(id, side);
             }
             return;
         }
@@ -321,8 +317,36 @@ impl World {
         }
     }
 
+    /// One side is told that nobody is at the other end. What had been sent to it before arrives before.
+    fn refuse(&mut self, id: ConnId, side: usize) {
+        let Some(conn) = self.net.conns.get(&id) else {
+            return;
+        };
+        if conn.closed[side] {
+            self.net.conns.remove(&id);
+            return;
+        }
+        if conn.refused {
+            return;
+        }
+        let (from, to) = (conn.sites[1 - side], conn.sites[side]);
+        let (end, behind) = (conn.ends[side], conn.arrives[1 - side]);
+        let at = self.now + self.net.latency(from, to, &mut self.rng);
+        if let Some(conn) = self.net.conns.get_mut(&id) {
+            conn.refused = true;
+        }
+        self.schedule_at(at.max(behind), Event::Closed { conn: id, end });
+    }
+
     /// An end learns that its connection is gone.
     pub fn closed(&mut self, id: ConnId, end: End) {
+        let refused = self.net.conns.get(&id).is_some_and(|conn| {
+            let side = conn.ends.iter().position(|known| *known == end);
+            conn.refused && side.is_some_and(|side| !conn.closed[side])
+        });
+        if refused {
+            self.net.conns.remove(&id);
+        }
         if self.site_of(end).is_none() {
             return;
         }

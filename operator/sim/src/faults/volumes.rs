@@ -1,5 +1,7 @@
 //! Volumes and the API server's store: lost, put back to an earlier copy, damaged.
 
+use standby_core::{NodeId, View};
+
 use crate::disk::Durable;
 use crate::time::{SECOND, Time};
 use crate::world::{ProcRef, World};
@@ -10,11 +12,7 @@ const BETWEEN_VOLUMES: Time = 2 * SECOND;
 impl World {
     /// Whether this volume may be lost now: of those that hold everything one must stay.
     pub(super) fn may_lose(&self, at: usize) -> bool {
-        // Where the store was put back, nodes live by a later view than it holds.
-        let adopted = self.volumes.iter().filter(|volume| !volume.gone);
-        let adopted = adopted.filter_map(|volume| volume.durable.view.as_ref());
-        let known = self.api.newest().into_iter().chain(adopted);
-        let Some(view) = known.max_by_key(|view| view.epoch) else {
+        let Some(view) = self.lived_by(self.api.newest()) else {
             return false;
         };
         if self.now < self.faults.volume_at + BETWEEN_VOLUMES {
@@ -23,13 +21,32 @@ impl World {
         if !view.complete.contains(&self.volumes[at].node) {
             return true;
         }
-        let sound = |node: &standby_core::NodeId| {
-            let mut volumes = self.volumes.iter();
-            volumes.any(|volume| volume.node == *node && volume.sound())
-        };
         // Whoever may go on alone promises nothing when the only complete volume is lost.
-        let others = view.complete.iter().filter(|node| sound(node)).count();
-        !self.profile.available && others >= 2
+        !self.profile.available && self.sound_copies(view) >= 2
+    }
+
+    /// The latest of a recorded view and those that nodes have adopted: where the store was put back, nodes
+    /// live by a later view than it holds.
+    fn lived_by<'a>(&'a self, recorded: Option<&'a View>) -> Option<&'a View> {
+        let adopted = self.volumes.iter().filter(|volume| !volume.gone);
+        let adopted = adopted.filter_map(|volume| volume.durable.view.as_ref());
+        let known = recorded.into_iter().chain(adopted);
+        known.max_by_key(|view| view.epoch)
+    }
+
+    /// How many nodes that hold everything in this view have a volume that is whole.
+    fn sound_copies(&self, view: &View) -> usize {
+        let sound = |node: &&NodeId| {
+            let mut volumes = self.volumes.iter();
+            volumes.any(|volume| volume.node == **node && volume.sound())
+        };
+        view.complete.iter().filter(sound).count()
+    }
+
+    /// Whether a whole copy is left in the view that nodes live by once this one is recorded again.
+    fn has_sound_copy(&self, recorded: Option<&View>) -> bool {
+        let view = self.lived_by(recorded);
+        view.is_none_or(|view| self.sound_copies(view) >= 1)
     }
 
     /// The disk under a node is replaced by an empty one.
@@ -172,6 +189,12 @@ impl World {
         let Some(backup) = self.api.backup.take() else {
             return;
         };
+        // Nodes may not have heard of the view that is undone: then the one before must have a whole copy left.
+        let undone = backup.view.as_ref().map(|object| &object.spec);
+        let undone = undone.and_then(|spec| View::try_from(spec).ok());
+        if !self.has_sound_copy(undone.as_ref()) {
+            return;
+        }
         let lost = backup.view.is_none() || self.rng.permille(200);
         let versions_too = self.rng.permille(500);
         self.tell_fault(if lost {
