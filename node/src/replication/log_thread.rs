@@ -184,10 +184,17 @@ impl LogThread {
     /// Notes on disk how far the log is durable. A damaged log says so by itself, and its node waits to
     /// be told what becomes of it.
     fn mark(&mut self) {
+        self.settle_view();
         match self.log.mark() {
             Ok(()) | Err(LogError::Damaged(_)) => {}
             Err(error) => fatal("marking the log", &error),
         }
+    }
+
+    /// Nobody waits for the second copy of the view.
+    fn settle_view(&mut self) {
+        let settled = self.volume.settle_view();
+        settled.unwrap_or_else(|error| fatal("storing the view a second time", &error));
     }
 
     fn one(&mut self, job: LogJob) {
@@ -240,6 +247,7 @@ impl LogThread {
     }
 
     fn release(&mut self, checkpoint: Index, peers: Index, retain_bytes: u64) {
+        self.settle_view();
         if self.log.disk_bytes() <= retain_bytes {
             return;
         }

@@ -63,6 +63,16 @@ pub(super) fn start(config: &Config, servers: &Handle) -> anyhow::Result<Engine>
     let (mut log, reader, recovered) = open_log(config, &volume)?;
     let mut state = open_state(&volume)?;
     let fitted = recovery::fit(&mut log, &recovered, state.applied())?;
+    let (known, held) = (
+        stored.as_ref().map_or(Epoch(0), |stored| stored.view.epoch),
+        fitted.outline.last.epoch,
+    );
+    anyhow::ensure!(
+        held <= known,
+        "--data-dir: the log holds entries of epoch {held}, the stored view is of epoch {known}: the view that \
+         was stored last is lost, and with it what this node promised (V2); delete the node's claim and pod, and \
+         it is filled anew from another node"
+    );
     if let Some(doubt) = &fitted.doubt {
         tracing::error!(%doubt, "this volume must not lead");
     }

@@ -45,8 +45,11 @@ pub const SPARE_WAIT_MS: u64 = 60_000;
 /// Requests to that helper that may wait.
 pub const SPARE_REQUESTS_MAX: usize = 1;
 
-/// Largest identity or state file that is read.
+/// Largest identity file that is read.
 pub const SEALED_FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// A slot of the file with the adopted view: a view of ten names and the addresses of ten nodes take some 8 KiB
+/// at the most.
+pub const SLOT_BYTES: usize = 16 * 1024;
 
 /// Blocks that the engine keeps in memory.
 pub const ENGINE_CACHE_BYTES: u64 = 32 * 1024 * 1024;

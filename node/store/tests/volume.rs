@@ -115,31 +115,81 @@ fn a_lost_view_is_damage_and_not_none() {
     ));
 }
 
-#[test]
-fn every_flipped_bit_and_every_cut_of_a_file_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut volume = open(dir.path());
+/// Where the second slot begins, and how many bytes of a slot mean something.
+const SLOT: usize = 16 * 1024;
+const MEANT: usize = 600;
+
+/// A volume with two views stored, and its file.
+fn written_twice(dir: &Path) -> (Volume, std::path::PathBuf) {
+    let mut volume = open(dir);
     volume.store_view(&stored(3)).unwrap();
-    let path = dir.path().join("state");
+    volume.store_view(&stored(4)).unwrap();
+    (volume, dir.join("state"))
+}
+
+#[test]
+fn any_bit_of_either_copy_may_flip_and_the_last_view_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut volume, path) = written_twice(dir.path());
+    volume.settle_view().unwrap();
     let good = fs::read(&path).unwrap();
-    let meant = good.len() - 1;
-    for bit in 0..meant * 8 {
-        let mut bad = good.clone();
-        bad[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&path, bad).unwrap();
-        let read = volume.load_view();
-        // A hexadecimal digit may be written in either case.
-        assert!(
-            read.is_err() || read.unwrap() == Some(stored(3)),
-            "bit {bit}"
-        );
+    assert_eq!(good.len(), 2 * SLOT);
+    assert!(good[MEANT..SLOT].iter().all(|byte| *byte == 0));
+    for slot in [0, SLOT] {
+        for bit in 0..MEANT * 8 {
+            let mut bad = good.clone();
+            bad[slot + bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bad).unwrap();
+            match volume.load_view() {
+                Ok(read) => assert_eq!(read, Some(stored(4)), "bit {bit}"),
+                // What a newer program may have written is never passed over.
+                Err(error) => assert!(matches!(error, VolumeError::Version { .. }), "bit {bit}"),
+            }
+        }
     }
-    for kept in 0..meant {
+    // One of the two is whole.
+    for kept in (MEANT..good.len()).step_by(97) {
         fs::write(&path, &good[..kept]).unwrap();
-        assert!(volume.load_view().is_err(), "{kept} bytes");
+        assert_eq!(volume.load_view().unwrap(), Some(stored(4)), "{kept} bytes");
     }
-    fs::write(&path, good).unwrap();
+}
+
+#[test]
+fn what_is_damaged_in_both_copies_is_never_taken_for_a_view() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut volume, path) = written_twice(dir.path());
+    volume.settle_view().unwrap();
+    let good = fs::read(&path).unwrap();
+    let damaged = |file: Vec<u8>, what: usize| {
+        fs::write(&path, file).unwrap();
+        let read = volume.load_view();
+        assert!(matches!(read, Err(VolumeError::Damaged { .. })), "{what}");
+    };
+    for byte in 0..300 {
+        let mut bad = good.clone();
+        (bad[byte], bad[SLOT + byte]) = (b'~', b'~');
+        damaged(bad, byte);
+    }
+    for kept in 0..300 {
+        damaged(good[..kept].to_vec(), kept);
+    }
+    damaged(vec![0; 2 * SLOT], 0);
+}
+
+#[test]
+fn a_write_that_was_cut_off_leaves_the_view_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (volume, path) = written_twice(dir.path());
+    assert_eq!(volume.load_view().unwrap(), Some(stored(4)));
+    let mut torn = fs::read(&path).unwrap();
+    // The second view went into the second slot.
+    torn[SLOT + 200..].fill(0);
+    fs::write(&path, torn).unwrap();
     assert_eq!(volume.load_view().unwrap(), Some(stored(3)));
+    drop(volume);
+    let mut volume = open(dir.path());
+    volume.store_view(&stored(5)).unwrap();
+    assert_eq!(volume.load_view().unwrap(), Some(stored(5)));
 }
 
 #[test]

@@ -54,14 +54,16 @@ fn held(volume: &Volume) -> Held {
 type Step = fn(&mut Volume) -> Result<(), VolumeError>;
 
 /// What a node does with its small files, one after the other.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 9] = [
     |volume| volume.bind(&ClusterId("c1".into())),
     |volume| volume.store_view(&stored(1, "10.0.0.2:2380")),
     |volume| volume.store_view(&stored(2, "10.0.0.2:2380")),
+    Volume::settle_view,
     // Only addresses change.
     |volume| volume.store_view(&stored(2, "10.0.0.7:2380")),
     |volume| volume.renew_identity().map(drop),
     |volume| volume.store_view(&stored(5, "10.0.0.7:2380")),
+    Volume::settle_view,
     |volume| volume.bind(&ClusterId("c1".into())),
 ];
 
@@ -137,6 +139,7 @@ fn a_start_finds_what_was_stored_last_or_next_wherever_the_one_before_ended() {
             Fault::Torn(1),
             Fault::Torn(40),
             Fault::Torn(100),
+            Fault::Torn(16_500),
             Fault::Torn(usize::MAX),
         ];
         for fault in faults {

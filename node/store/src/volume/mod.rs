@@ -1,11 +1,12 @@
 //! The data directory of a node: who may use it, who it is, and which view it has adopted.
 //!
-//! Small files only, each replaced as a whole: written beside, synced, renamed, and the directory
-//! synced. A file that is missing and one that is damaged are never taken for each other, and
+//! Small files only. The identity is replaced as a whole: written beside, synced, renamed, and the directory
+//! synced. The view is written in place, into the older of two slots. A file that is missing and one that is damaged are never taken for each other, and
 //! neither for an empty one. This module never decides which view to adopt.
 
 mod identity;
 mod sealed;
+mod slots;
 mod state;
 
 pub use identity::Identity;
@@ -22,6 +23,7 @@ use standby_core::{ClusterId, VolumeId};
 use crate::disk::{DirectoryDisk, Disk, DiskSpace, disk_space, make_directory};
 
 use sealed::Folder;
+use slots::Slots;
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
@@ -109,6 +111,8 @@ pub struct Volume {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     identity: Identity,
+    /// How the file with the view stands; none before it was looked at.
+    slots: Option<Slots>,
     _lock: Option<File>,
 }
 
@@ -161,6 +165,7 @@ impl Volume {
             path: path.to_owned(),
             disk,
             identity,
+            slots: None,
             _lock: lock,
         };
         if volume.identity.node_name != node_name {
@@ -234,13 +239,17 @@ impl Volume {
     /// # Errors
     /// [`VolumeError::Damaged`] also when the file is gone although there was one.
     pub fn load_view(&self) -> Result<Option<StoredView>, VolumeError> {
-        let stored = StoredView::read(self.folder(), STATE_FILE)?;
-        if stored.is_none() && self.identity.view_stored {
+        Ok(self.read_view()?.map(|(stored, _)| stored))
+    }
+
+    fn read_view(&self) -> Result<Option<(StoredView, Slots)>, VolumeError> {
+        let found = StoredView::read(self.folder(), STATE_FILE)?;
+        if found.is_none() && self.identity.view_stored {
             let path = self.path.join(STATE_FILE);
             let what = "the file is missing, although a view was adopted".to_owned();
             return Err(VolumeError::Damaged { path, what });
         }
-        Ok(stored)
+        Ok(found)
     }
 
     /// Stores the adopted view, durably (V2: before anything is done in its epoch).
@@ -248,13 +257,37 @@ impl Volume {
     /// # Errors
     /// After [`VolumeError::Io`] the process must end.
     pub fn store_view(&mut self, stored: &StoredView) -> Result<(), VolumeError> {
-        stored.write(self.folder(), STATE_FILE)?;
+        let known = match self.slots.take() {
+            Some(slots) => Some(slots),
+            None => self.read_view()?.map(|(_, slots)| slots),
+        };
+        self.slots = Some(match known {
+            Some(mut slots) => {
+                stored.store(&mut slots, self.folder(), STATE_FILE)?;
+                slots
+            }
+            None => stored.create(self.folder(), STATE_FILE)?,
+        });
         if !self.identity.view_stored {
             self.replace_identity(Identity {
                 view_stored: true,
                 ..self.identity.clone()
             })?;
         }
+        Ok(())
+    }
+
+    /// Writes the view that was stored last a second time, unless it stands there twice: from then on one of the
+    /// two may be damaged. For moments in which nobody waits.
+    ///
+    /// # Errors
+    /// After [`VolumeError::Io`] the process must end.
+    pub fn settle_view(&mut self) -> Result<(), VolumeError> {
+        let Some(mut slots) = self.slots.take() else {
+            return Ok(());
+        };
+        slots.settle(self.folder(), STATE_FILE)?;
+        self.slots = Some(slots);
         Ok(())
     }
 

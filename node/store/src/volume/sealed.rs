@@ -39,13 +39,8 @@ pub(super) struct Folder<'a> {
     pub path: &'a Path,
 }
 
-/// Replaces the file, durably: a crash leaves the old one or the new one.
-pub(super) fn write(
-    kind: Kind,
-    folder: Folder<'_>,
-    name: &str,
-    value: &impl Serialize,
-) -> Result<(), VolumeError> {
+/// A value with its checksum, as it stands in a file.
+pub(super) fn text(kind: Kind, value: &impl Serialize) -> Vec<u8> {
     let body = serde_json::to_vec(value).expect("plain structures can be written as JSON");
     let crc = crc32c::crc32c(&body);
     let mut text = format!(
@@ -57,6 +52,21 @@ pub(super) fn write(
     .into_bytes();
     text.extend(body);
     text.push(b'\n');
+    text
+}
+
+/// Replaces the file, durably: a crash leaves the old one or the new one.
+pub(super) fn write(
+    kind: Kind,
+    folder: Folder<'_>,
+    name: &str,
+    value: &impl Serialize,
+) -> Result<(), VolumeError> {
+    replace(folder, name, &text(kind, value))
+}
+
+/// Replaces what a file holds, durably: a crash leaves the old one or the new one.
+pub(super) fn replace(folder: Folder<'_>, name: &str, text: &[u8]) -> Result<(), VolumeError> {
     let Folder { disk, path: dir } = folder;
     let unfinished = format!("{name}{UNFINISHED}");
     let path = dir.join(&unfinished);
@@ -70,7 +80,7 @@ pub(super) fn write(
     let file = disk
         .create(&unfinished)
         .map_err(VolumeError::io("make", &path))?;
-    file.write_at(&text, 0)
+    file.write_at(text, 0)
         .and_then(|()| file.sync())
         .map_err(VolumeError::io("write", &path))?;
     disk.rename(&unfinished, name)
@@ -101,11 +111,20 @@ pub(super) fn read<T: DeserializeOwned>(
     let path = &folder.path.join(name);
     let text = content(folder.disk, name).map_err(VolumeError::io("read", path))?;
     let Some(text) = text else { return Ok(None) };
+    from_text(kind, path, &text).map(Some)
+}
+
+/// The value that stands in a text; `path` is what errors call it. What follows the value is not looked at.
+pub(super) fn from_text<T: DeserializeOwned>(
+    kind: Kind,
+    path: &Path,
+    text: &[u8],
+) -> Result<T, VolumeError> {
     let damaged = |what: String| VolumeError::Damaged {
         path: path.to_owned(),
         what,
     };
-    let (version, body) = unseal(kind, &text).map_err(|what| damaged(what.to_owned()))?;
+    let (version, body) = unseal(kind, text).map_err(|what| damaged(what.to_owned()))?;
     if version != kind.version {
         let known = kind.version;
         return Err(VolumeError::Version {
@@ -114,9 +133,7 @@ pub(super) fn read<T: DeserializeOwned>(
             known,
         });
     }
-    serde_json::from_slice(body)
-        .map(Some)
-        .map_err(|error| damaged(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))
 }
 
 /// The version and the checked body.

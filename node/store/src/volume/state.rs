@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use standby_core::View;
 
 use super::VolumeError;
-use super::sealed::{self, Folder, Kind};
+use super::sealed::{Folder, Kind};
+use super::slots::{self, Slots};
 
 const KIND: Kind = Kind {
     magic: "standby-state",
-    version: 1,
+    version: 2,
 };
 
 /// Where a node of the cluster can be reached.
@@ -37,11 +38,23 @@ pub struct StoredView {
 }
 
 impl StoredView {
-    pub(super) fn read(folder: Folder<'_>, name: &str) -> Result<Option<Self>, VolumeError> {
-        sealed::read(KIND, folder, name)
+    pub(super) fn read(
+        folder: Folder<'_>,
+        name: &str,
+    ) -> Result<Option<(Self, Slots)>, VolumeError> {
+        slots::read(KIND, folder, name)
     }
 
-    pub(super) fn write(&self, folder: Folder<'_>, name: &str) -> Result<(), VolumeError> {
-        sealed::write(KIND, folder, name, self)
+    pub(super) fn create(&self, folder: Folder<'_>, name: &str) -> Result<Slots, VolumeError> {
+        Slots::create(KIND, folder, name, self)
+    }
+
+    pub(super) fn store(
+        &self,
+        slots: &mut Slots,
+        folder: Folder<'_>,
+        name: &str,
+    ) -> Result<(), VolumeError> {
+        slots.store(KIND, folder, name, self)
     }
 }
