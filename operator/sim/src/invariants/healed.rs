@@ -81,6 +81,14 @@ fn orphan(world: &World) -> Option<&str> {
         .map(|(_, pod)| pod.name.as_str())
 }
 
+/// Whether every node has applied all there is.
+#[must_use]
+pub fn all_applied(world: &World) -> bool {
+    let last = world.history.last();
+    let mut running = world.running();
+    running.all(|(_, process)| process.state.applied().index == last)
+}
+
 /// Checked when nobody writes any more and everything has arrived.
 pub fn converged(world: &World) {
     for (_, process) in world.running() {
