@@ -258,6 +258,9 @@ fn start_threads(
     });
     spawn("log", move || log_thread.run())?;
     spawn("apply", move || apply_thread.run())?;
+    // One thread for the driver and the peers' connections, and that is more than thrift: between what the driver
+    // takes in and what it orders a connection does nothing, so what it passes on (a piece of a snapshot) never
+    // overtakes what the core had ordered before (to apply what came earlier).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
