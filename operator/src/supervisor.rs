@@ -1,4 +1,5 @@
-//! While this replica leads: one actor for each cluster there is, woken by what changes.
+//! While this replica leads: one actor for each cluster there is, woken by what changes. The loop itself
+//! never calls the Kubernetes API: while a call waits, nobody would be woken.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, warn};
 
 use crate::actor::Actor;
@@ -18,23 +20,33 @@ use crate::stores::Change;
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut changes = context.stores.changes();
     let mut actors = Actors::new(context, stop.clone());
-    actors.sync_all().await;
+    actors.sync_all();
     let mut ticks = tokio::time::interval(ms(RETRY_MAX_MS));
     loop {
         tokio::select! {
             change = changes.recv() => match change {
                 Ok(Change::Cluster(key)) => actors.changed(key),
                 Ok(Change::Host) => actors.context.wakers.wake_all(),
-                Ok(Change::Everything) | Err(RecvError::Lagged(_)) => actors.sync_all().await,
+                Ok(Change::Everything) | Err(RecvError::Lagged(_)) => actors.sync_all(),
                 Err(RecvError::Closed) => return,
             },
             Some(ended) = actors.running.join_next() => actors.ended(ended),
             // Actors look again by themselves.
-            _ = ticks.tick() => actors.start_all().await,
+            _ = ticks.tick() => actors.start_all(),
             () = stop.cancelled() => break,
         }
     }
     while actors.running.join_next().await.is_some() {}
+}
+
+/// Lets go of views one after another: of what goes slowly there is no hurry.
+async fn release_all(context: Arc<Context>, orphans: Vec<Key>) {
+    for key in orphans {
+        if let Err(error) = release::release_orphan(&context, &key).await {
+            warn!(namespace = %key.namespace, cluster = %key.name, %error,
+                "could not release a view whose cluster is gone");
+        }
+    }
 }
 
 struct Actors {
@@ -42,6 +54,8 @@ struct Actors {
     stop: CancellationToken,
     running: JoinSet<Key>,
     known: HashMap<Key, tokio::task::AbortHandle>,
+    /// Lets go of views whose cluster is gone: one round at a time, beside the loop.
+    releasing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Actors {
@@ -51,39 +65,37 @@ impl Actors {
             stop,
             running: JoinSet::new(),
             known: HashMap::new(),
+            releasing: None,
         }
     }
 
     /// Starts what is missing and wakes everybody: after missed changes.
-    async fn sync_all(&mut self) {
-        self.start_all().await;
+    fn sync_all(&mut self) {
+        self.start_all();
         self.context.wakers.wake_all();
     }
 
     /// Starts what is missing: now and then.
-    async fn start_all(&mut self) {
+    fn start_all(&mut self) {
         for key in self.context.stores.keys() {
             self.start(key);
         }
-        self.release_orphans().await;
+        self.release_orphans();
     }
 
-    /// Views whose cluster went while no operator ran.
-    async fn release_orphans(&self) {
-        for key in self.context.stores.views_ending() {
-            if self.known.contains_key(&key) {
-                continue;
-            }
-            let released = match release::is_orphan(&self.context, &key).await {
-                Ok(true) => release::release_view(&self.context, &key).await,
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = released {
-                warn!(namespace = %key.namespace, cluster = %key.name, %error,
-                    "could not release a view whose cluster is gone");
-            }
+    /// Views whose cluster went while no operator ran. What a round that is still under way does not know
+    /// of waits for the next one.
+    fn release_orphans(&mut self) {
+        let under_way = self.releasing.as_ref();
+        if under_way.is_some_and(|round| !round.is_finished()) {
+            return;
         }
+        let mut orphans = self.context.stores.views_ending();
+        orphans.retain(|key| !self.known.contains_key(key));
+        self.releasing = (!orphans.is_empty()).then(|| {
+            let round = release_all(self.context.clone(), orphans);
+            AbortOnDropHandle::new(tokio::spawn(round))
+        });
     }
 
     fn changed(&mut self, key: Key) {
@@ -127,3 +139,7 @@ impl Actors {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

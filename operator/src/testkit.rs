@@ -1,11 +1,24 @@
 //! A scripted API server for tests: each request is answered by the next line of the test.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
+use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
+use standby_operator_core::validate::Settings;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_test::mock::{Handle, SendResponse, pair};
+
+use crate::clock::Clock;
+use crate::context::{Context, Wakers};
+use crate::http::Readiness;
+use crate::metrics::Metrics;
+use crate::remembered::Remembered;
+use crate::stores::Stores;
 
 /// The side of the API server.
 pub type Server = Handle<Request<Body>, Response<Body>>;
@@ -14,6 +27,51 @@ pub type Server = Handle<Request<Body>, Response<Body>>;
 pub fn server(namespace: &str) -> (Client, Server) {
     let (service, server) = pair::<Request<Body>, Response<Body>>();
     (Client::new(service, namespace), server)
+}
+
+/// What the operator of these tests was started with.
+pub fn settings() -> Settings {
+    Settings {
+        node_image: "node:1".into(),
+        operator_namespace: "operators".into(),
+        version: "0.1.0".into(),
+    }
+}
+
+/// A context whose calls are answered by the script. Its watches have a server of their own that
+/// never answers.
+pub fn context() -> (Context, Server) {
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    let (unanswered, _) = server("shop");
+    context_with(Stores::start(
+        &unanswered,
+        &[],
+        Remembered::default(),
+        &stopped,
+    ))
+}
+
+/// A context with these caches.
+pub fn context_with(stores: Stores) -> (Context, Server) {
+    let (client, server) = server("shop");
+    let reporter = Reporter {
+        controller: "standby-operator".into(),
+        instance: None,
+    };
+    let context = Context {
+        heartbeats: tokio::runtime::Handle::current(),
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        settings: settings(),
+        clock: Clock::start(),
+        stores,
+        wakers: Wakers::default(),
+        events: Arc::new(Semaphore::new(1)),
+        metrics: Arc::new(Metrics::new().expect("metrics")),
+        readiness: Arc::new(Readiness::default()),
+    };
+    (context, server)
 }
 
 /// The next request, and how to answer it.
@@ -31,6 +89,11 @@ fn response(code: u16, body: &Value) -> Response<Body> {
         .status(StatusCode::from_u16(code).expect("a status"))
         .body(body)
         .expect("a response")
+}
+
+/// Answers a request.
+pub fn answer(send: SendResponse<Response<Body>>, code: u16, body: &Value) {
+    send.send_response(response(code, body));
 }
 
 /// Answers the next request, and says what it was.

@@ -50,6 +50,24 @@ pub async fn release_view(context: &Context, key: &Key) -> Result<(), StepError>
     Ok(())
 }
 
+/// Lets go of a view that was deleted and whose cluster went while no operator ran.
+pub async fn release_orphan(context: &Context, key: &Key) -> Result<(), StepError> {
+    if !is_orphan(context, key).await? {
+        return Ok(());
+    }
+    let views: Api<StandbyView> = Api::namespaced(context.client.clone(), &key.namespace);
+    let read = views.get_opt(&key.name);
+    let Some(view) = within(USUAL, "read the StandbyView", read).await? else {
+        return Ok(());
+    };
+    // A new cluster may have taken the name since: its view is not being deleted, and stays held.
+    if view.metadata.deletion_timestamp.is_some() && drop_finalizer(&views, key, &view).await? {
+        info!(namespace = %key.namespace, cluster = %key.name, epoch = view.spec.epoch,
+            "released a view whose cluster is gone");
+    }
+    Ok(())
+}
+
 /// Whether the view of `key` may go: nobody's view may while its cluster lives.
 pub async fn is_orphan(context: &Context, key: &Key) -> Result<bool, StepError> {
     let clusters: Api<StandbyCluster> = Api::namespaced(context.client.clone(), &key.namespace);

@@ -1,10 +1,7 @@
 //! The shell's safety-relevant calls against a scripted API server.
 
-use std::sync::Arc;
-
 use http::Method;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use standby_api::{DataLoss, StandbyCluster};
 use standby_core::{ClusterId, NodeId, View, ViewChange};
@@ -12,55 +9,13 @@ use standby_operator_core::build::endpoint_slice::Family;
 use standby_operator_core::build::pki::{Authority, Subject};
 use standby_operator_core::build::secret;
 use standby_operator_core::plan::{Action, Basis, Planned, Recovery};
-use standby_operator_core::validate::{Settings, ValidatedCluster, validate};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use standby_operator_core::validate::{ValidatedCluster, validate};
 
 use super::record::Held;
 use super::{StepError, announce, apply, pki, record};
 use crate::api;
-use crate::clock::Clock;
-use crate::context::{Context, Key, Wakers};
-use crate::http::Readiness;
-use crate::metrics::Metrics;
-use crate::remembered::Remembered;
-use crate::stores::Stores;
-use crate::testkit::{self, Server, failure, serve, serve_back, server};
-
-fn settings() -> Settings {
-    Settings {
-        node_image: "node:1".into(),
-        operator_namespace: "operators".into(),
-        version: "0.1.0".into(),
-    }
-}
-
-/// A context whose calls are answered by the script. Its watches have a server of their own that
-/// never answers.
-fn context() -> (Context, Server) {
-    let (client, server) = server("shop");
-    let stopped = CancellationToken::new();
-    stopped.cancel();
-    let (unanswered, _) = testkit::server("shop");
-    let stores = Stores::start(&unanswered, &[], Remembered::default(), &stopped);
-    let reporter = Reporter {
-        controller: "standby-operator".into(),
-        instance: None,
-    };
-    let context = Context {
-        heartbeats: tokio::runtime::Handle::current(),
-        recorder: Recorder::new(client.clone(), reporter),
-        client,
-        settings: settings(),
-        clock: Clock::start(),
-        stores,
-        wakers: Wakers::default(),
-        events: Arc::new(Semaphore::new(1)),
-        metrics: Arc::new(Metrics::new().expect("metrics")),
-        readiness: Arc::new(Readiness::default()),
-    };
-    (context, server)
-}
+use crate::context::{Context, Key};
+use crate::testkit::{context, failure, serve, serve_back, settings};
 
 fn key() -> Key {
     Key {
