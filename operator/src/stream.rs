@@ -237,7 +237,7 @@ impl Task {
         // The first order goes out with the call: a failover must not wait for a round trip.
         self.orders.mark_unchanged();
         let first = self.orders.borrow().clone();
-        sender.tell(&first);
+        sender.tell(&first)?;
         let call = client.session(ReceiverStream::new(queued).map(|order| *order));
         let reports = timeout(ms(NODE_SESSION_MS), call)
             .await
@@ -267,7 +267,7 @@ impl Task {
                         return Ok(());
                     }
                     let orders = self.orders.borrow_and_update().clone();
-                    sender.tell(&orders);
+                    sender.tell(&orders)?;
                 }
                 _ = ticks.tick() => {
                     if arrived.elapsed() >= ms(NODE_SESSION_SILENT_MS) {
@@ -318,20 +318,26 @@ impl Sender {
         }
     }
 
-    fn tell(&mut self, orders: &Orders) {
-        if let Some(push) = &orders.push {
-            self.send(v1::order::Order::PushView((**push).clone()));
-        }
-        if let Some(epoch) = orders.step_down {
-            self.send(v1::order::Order::StepDown(v1::StepDown { epoch: epoch.0 }));
+    /// What does not fit ends the session: an order left out would never be sent again, and the next
+    /// session begins with everything the node has to know. A ping may be left out.
+    fn tell(&mut self, orders: &Orders) -> Result<(), SessionError> {
+        let view = orders.push.as_ref();
+        let view = view.map(|push| v1::order::Order::PushView((**push).clone()));
+        let step_down = orders.step_down;
+        let step_down =
+            step_down.map(|epoch| v1::order::Order::StepDown(v1::StepDown { epoch: epoch.0 }));
+        for order in view.into_iter().chain(step_down) {
+            if !self.send(order) {
+                return Err(SessionError::Full);
+            }
         }
         if orders.push.is_none() {
             self.ping();
         }
+        Ok(())
     }
 
-    /// A full queue means that the node takes nothing: the silence tells, and the next session
-    /// begins with everything it has to know.
+    /// False when the queue is full: the node takes nothing.
     fn send(&mut self, order: v1::order::Order) -> bool {
         self.sequence += 1;
         let order = v1::Order {
@@ -362,6 +368,8 @@ enum SessionError {
     Report(#[from] convert::ReportError),
     #[error("no answer in time")]
     Timeout,
+    #[error("{ORDERS_QUEUED_MAX} orders wait to be sent")]
+    Full,
 }
 
 impl From<tonic::Status> for SessionError {

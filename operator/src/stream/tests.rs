@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use standby_control::v1;
@@ -18,10 +20,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::{DecodeBuf, Decoder};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Common, Heard, NodeStream, Orders, SessionError, Target, Task};
+use super::{Common, Heard, NodeStream, Orders, Sender, SessionError, Target, Task};
 use crate::clock::Clock;
 use crate::tls::OperatorTls;
 
@@ -283,6 +286,76 @@ async fn a_refused_connection_counts_at_once() {
     assert_eq!(operator.stream.lost_at(now, &Thresholds::default()), None);
 }
 
+fn task(
+    address: SocketAddr,
+    tls: watch::Receiver<Option<Arc<OperatorTls>>>,
+    orders: watch::Receiver<Orders>,
+) -> Task {
+    let clock = Clock::start();
+    let heard = Heard {
+        detector: Detector::new(clock.now(), Micros::from_millis(50)),
+        refused: false,
+        report: None,
+    };
+    Task {
+        target: Target {
+            pod: "db-1".into(),
+            uid: "uid".into(),
+            address: address.to_string(),
+        },
+        common: Common {
+            key: key(),
+            clock,
+            wake: Arc::new(Notify::new()),
+            tls,
+            ping: Duration::from_millis(50),
+            runtime: tokio::runtime::Handle::current(),
+        },
+        heard: Arc::new(Mutex::new(heard)),
+        orders,
+        established: false,
+    }
+}
+
+/// Reports that never come.
+struct Never;
+
+impl Decoder for Never {
+    type Item = v1::Report;
+    type Error = Status;
+
+    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<v1::Report>, Status> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_queue_has_no_room_for_an_order_ends_so_that_the_next_one_tells_it() {
+    let (_keep, tls) = watch::channel(None);
+    let (orders, ordered) = watch::channel(Orders::default());
+    let mut task = task(SocketAddr::from(([127, 0, 0, 1], 1)), tls, ordered);
+    let (send, _queued) = mpsc::channel(1);
+    let mut sender = Sender {
+        send,
+        sequence: 0,
+        asked: 0,
+    };
+    // Only pings so far, of which the second has no room: that is no reason to end.
+    sender.ping();
+    sender.ping();
+    assert_eq!(sender.asked, 1);
+    orders.send_replace(Orders {
+        push: Some(push()),
+        step_down: None,
+    });
+    let silence = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Status>>());
+    let ended = task
+        .exchange(sender, Streaming::new_empty(Never, silence))
+        .await;
+    let said = ended.map_err(|error| error.to_string());
+    assert_eq!(said, Err("16 orders wait to be sent".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_another_name_is_not_talked_to() {
     let authority = authority();
@@ -296,30 +369,7 @@ async fn a_node_with_another_name_is_not_talked_to() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (_keep, tls_known) = watch::channel(None);
     let (_orders, orders) = watch::channel(Orders::default());
-    let clock = Clock::start();
-    let heard = Heard {
-        detector: Detector::new(clock.now(), Micros::from_millis(50)),
-        refused: false,
-        report: None,
-    };
-    let mut task = Task {
-        target: Target {
-            pod: "db-1".into(),
-            uid: "uid".into(),
-            address: node.address.to_string(),
-        },
-        common: Common {
-            key: key(),
-            clock,
-            wake: Arc::new(Notify::new()),
-            tls: tls_known,
-            ping: Duration::from_millis(50),
-            runtime: tokio::runtime::Handle::current(),
-        },
-        heard: Arc::new(Mutex::new(heard)),
-        orders,
-        established: false,
-    };
+    let mut task = task(node.address, tls_known, orders);
     let error = task.session(&tls).await.expect_err("the name is another");
     assert!(matches!(error, SessionError::Handshake(_)), "{error}");
     assert!(!error.refused(), "a wrong name is no refused connection");
