@@ -61,6 +61,15 @@ pub const STATUS_EVERY_MS: u64 = 10_000;
 /// How long the caches may be behind what was just carried out, in milliseconds: within it, an action is
 /// not repeated.
 pub const CACHES_BEHIND_MS: u64 = 1_000;
+/// A view that the cache does not show is looked for live this often, in milliseconds.
+pub const MISSING_VIEW_LOOK_MS: u64 = 5_000;
+/// While nodes report a higher epoch than is known to be recorded, the view is read live this often, in
+/// milliseconds.
+pub const AHEAD_LOOK_MS: u64 = 500;
+/// Results of background work waiting to be taken in.
+pub const DONE_QUEUED_MAX: usize = 8;
+/// Changes waiting for a reader that is behind; it then looks at everything.
+pub const CHANGES_QUEUED_MAX: usize = 1_024;
 /// Events that wait to be sent; more are logged only. Fifty clusters that fail over at once have some two
 /// hundred to tell.
 pub const EVENTS_QUEUED_MAX: usize = 512;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Key;
 use crate::http::Readiness;
+use crate::limits::CHANGES_QUEUED_MAX;
 use crate::reconcile::dereference::cordoned;
 use crate::remembered::Remembered;
 
@@ -34,9 +35,6 @@ use watch::Watch;
 
 /// What readiness waits for here.
 pub const TOPIC: &str = "caches";
-/// Changes waiting for a reader that is behind; it then looks at everything.
-const CHANGES_QUEUED_MAX: usize = 1_024;
-
 /// The label of a host that volumes are bound by.
 const LABEL_HOSTNAME: &str = "kubernetes.io/hostname";
 

@@ -17,10 +17,11 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, Span, warn};
 
 use super::Actor;
+use super::retry::Retry;
 use crate::api::{ApiError, Lane};
 use crate::context::{Context, Key};
 use crate::limits::{
-    APPLY_EVERY_MS, APPLY_PACE_MS, CACHES_BEHIND_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS,
+    APPLY_EVERY_MS, APPLY_PACE_MS, CACHES_BEHIND_MS, HOT_RETRY_MAX_MS, RETRY_MAX_MS,
     STATUS_EVERY_MS,
 };
 use crate::reconcile::announce::{self, Announced, Slices};
@@ -63,43 +64,6 @@ struct Work {
     volumes: Vec<String>,
     classes: Vec<String>,
     status: Option<StandbyClusterStatus>,
-}
-
-/// The pause after failures of one lane, doubled up to a maximum.
-#[derive(Debug)]
-struct Retry {
-    max_ms: u64,
-    failures: u32,
-    not_before: Micros,
-}
-
-impl Retry {
-    fn up_to(max_ms: u64) -> Self {
-        Self {
-            max_ms,
-            failures: 0,
-            not_before: Micros(0),
-        }
-    }
-
-    fn note(&mut self, done: bool, now: Micros) {
-        if done {
-            self.failures = 0;
-            return;
-        }
-        self.failures = self.failures.saturating_add(1);
-        let pause = RETRY_MIN_MS.saturating_mul(1 << (self.failures - 1).min(10));
-        self.not_before = now.plus(Micros::from_millis(pause.min(self.max_ms)));
-    }
-
-    fn may(&self, now: Micros) -> bool {
-        self.failures == 0 || now >= self.not_before
-    }
-
-    /// Until the next try; none when nothing has failed.
-    fn wait(&self, now: Micros) -> Option<Micros> {
-        (self.failures > 0).then(|| self.not_before.since(now).plus(Micros::from_millis(1)))
-    }
 }
 
 /// The read-write slice as this operator wrote it last.

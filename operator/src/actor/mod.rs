@@ -7,6 +7,7 @@ mod drive;
 mod notices;
 mod orders;
 mod rest;
+mod retry;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +25,10 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::api::{FIRST, HOT};
 use crate::context::{Context, Key};
-use crate::limits::{HOT_RETRY_MAX_MS, RETRY_MAX_MS, RETRY_MIN_MS};
+use crate::limits::{
+    AHEAD_LOOK_MS, DONE_QUEUED_MAX, HOT_RETRY_MAX_MS, MISSING_VIEW_LOOK_MS, RETRY_MAX_MS,
+    RETRY_MIN_MS,
+};
 use crate::reconcile::announce::Announced;
 use crate::reconcile::dereference::{self, FirstSeen, Room, Volumes};
 use crate::reconcile::record::Held;
@@ -35,14 +39,7 @@ use crate::tls::OperatorTls;
 
 use background::{Background, Done};
 use rest::Rest;
-
-/// A view that the cache does not show is looked for live this often, in milliseconds.
-const MISSING_VIEW_LOOK_MS: u64 = 5_000;
-/// While nodes report a higher epoch than is known to be recorded, the view is read live this often, in
-/// milliseconds.
-const AHEAD_LOOK_MS: u64 = 500;
-/// Results of background work waiting to be taken in.
-const DONE_QUEUED_MAX: usize = 8;
+use retry::Retry;
 
 /// The task of one cluster.
 pub struct Actor {
@@ -71,7 +68,7 @@ pub struct Actor {
     status: Option<StandbyClusterStatus>,
     told: HashSet<String>,
     measured: Option<Epoch>,
-    failures: u32,
+    retry: Retry,
     rest: Rest,
 }
 
@@ -114,7 +111,7 @@ impl Actor {
             status: None,
             told: HashSet::new(),
             measured: None,
-            failures: 0,
+            retry: Retry::up_to(HOT_RETRY_MAX_MS),
             rest: Rest::default(),
         }
     }
@@ -226,16 +223,14 @@ impl Actor {
         if failed {
             return Next::Wait(self.back_off());
         }
-        self.failures = 0;
+        self.retry.succeeded();
         self.rest = Rest::after(&observation);
         Next::Wait(self.until_next(&plan))
     }
 
     /// The pause after a failed turn.
     fn back_off(&mut self) -> Micros {
-        self.failures = self.failures.saturating_add(1);
-        let doubled = RETRY_MIN_MS.saturating_mul(1 << self.failures.min(10));
-        Micros::from_millis(doubled.min(HOT_RETRY_MAX_MS))
+        self.retry.failed(self.context.clock.now())
     }
 
     /// The resource is gone: lets go of what is left of it.
