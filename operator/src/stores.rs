@@ -375,9 +375,9 @@ fn is_read_write(key: &Key, slice: &EndpointSlice) -> bool {
         .any(|family| endpoint_slice::name(&key.name, Access::ReadWrite, family) == name)
 }
 
-/// What of a host decides whether it takes which pods, as one number.
-fn what_matters(host: &Node, gone: bool) -> u64 {
-    let going = gone || host.metadata.deletion_timestamp.is_some();
+/// What of a host that is there decides whether it takes which pods, as one number.
+fn what_matters(host: &Node) -> u64 {
+    let going = host.metadata.deletion_timestamp.is_some();
     let mut hasher = DefaultHasher::new();
     (host_ready(host) && !going, cordoned(host)).hash(&mut hasher);
     host.labels().hash(&mut hasher);

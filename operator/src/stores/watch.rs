@@ -43,6 +43,33 @@ where
     })
 }
 
+/// What matters of each host, as it was seen last.
+#[derive(Debug, Default)]
+struct KnownHosts {
+    hosts: HashMap<String, (u64, u64)>,
+    lists: u64,
+}
+
+impl KnownHosts {
+    /// Whether something that matters has changed.
+    fn saw(&mut self, host: &Node, gone: bool) -> bool {
+        if gone {
+            self.hosts.remove(&host.name_any());
+            return true;
+        }
+        let now = what_matters(host);
+        let before = self.hosts.insert(host.name_any(), (now, self.lists));
+        before.is_none_or(|(before, _)| before != now)
+    }
+
+    /// A list is whole. Of a host that went while nobody watched nothing else tells: what no list has
+    /// shown since the last one is forgotten.
+    fn listed(&mut self) {
+        self.hosts.retain(|_, (_, list)| *list == self.lists);
+        self.lists += 1;
+    }
+}
+
 /// What every watch needs.
 pub(super) struct Watch<'a> {
     pub client: &'a Client,
@@ -87,20 +114,21 @@ impl Watch<'_> {
 
     /// Hosts report often; only whether they are ready and take which pods matters.
     pub fn hosts(&self, version: Arc<AtomicU64>) -> Store<Node> {
-        let known: Mutex<HashMap<String, u64>> = Mutex::default();
-        let changed = version.clone();
+        let known = Arc::<Mutex<KnownHosts>>::default();
+        let (changed, listed) = (version.clone(), known.clone());
         self.run(
             Api::<Node>::all(self.client.clone()),
             watcher::Config::default(),
             move |host, gone| {
-                let now = what_matters(host, gone);
-                let before = known.lock().insert(host.name_any(), now);
-                let change = (gone || before != Some(now)).then_some(Change::Host)?;
+                if !known.lock().saw(host, gone) {
+                    return None;
+                }
                 version.fetch_add(1, Ordering::Release);
-                Some(change)
+                Some(Change::Host)
             },
             // A new list shows itself only when it is whole.
             move || {
+                listed.lock().listed();
                 changed.fetch_add(1, Ordering::Release);
             },
         )
@@ -131,7 +159,7 @@ impl Watch<'_> {
             while let Some(event) = events.next().await {
                 let told = match &event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => change(object, false),
-                    Ok(Event::Delete(object)) => change(object, true).or(Some(Change::Host)),
+                    Ok(Event::Delete(object)) => change(object, true),
                     Ok(Event::Init) => None,
                     Ok(Event::InitDone) => {
                         listed();

@@ -77,3 +77,62 @@ async fn a_list_after_a_watch_that_broke_is_counted() {
         assert_eq!(lists.load(Ordering::Acquire), count);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_goes_wakes_nobody_unless_it_is_somebodys() {
+    let (client, mut server) = testkit::server("shop");
+    let event = |kind: &str, name: &str| {
+        json!({"type": kind, "object": {"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": name, "namespace": "shop", "resourceVersion": "901",
+                "labels": {"standby.dev/cluster": name}}}})
+        .to_string()
+    };
+    let events = event("DELETED", "nobodys") + "\n" + &event("DELETED", "db") + "\n";
+    tokio::spawn(async move {
+        serve(&mut server, 200, pods("900", &["db-1"])).await;
+        let (_, send) = server.next_request().await.expect("a request");
+        send.send_response(http::Response::new(events.into_bytes().into()));
+        // The next watch stays open.
+        server.next_request().await.expect("a request");
+    });
+    let (changes, mut news) = broadcast::channel(8);
+    let stop = CancellationToken::new();
+    let watch = Watch {
+        client: &client,
+        namespaces: &[],
+        stop: &stop,
+        changes: &changes,
+    };
+    let _pods = watch.scoped(
+        &watcher::Config::default(),
+        &Arc::default(),
+        |pod: &Pod, _| labelled_with(pod).filter(|key| key.name == "db"),
+    );
+    assert_eq!(news.recv().await, Ok(Change::Everything));
+    let db = Key {
+        namespace: "shop".into(),
+        name: "db".into(),
+    };
+    assert_eq!(news.recv().await, Ok(Change::Cluster(db)));
+}
+
+#[test]
+fn hosts_that_are_gone_are_forgotten() {
+    let host = |name: &str| Node {
+        metadata: kube::api::ObjectMeta {
+            name: Some(name.into()),
+            ..Default::default()
+        },
+        ..Node::default()
+    };
+    let mut known = KnownHosts::default();
+    assert!(known.saw(&host("a"), false) && known.saw(&host("b"), false));
+    known.listed();
+    assert!(!known.saw(&host("a"), false), "nothing changed");
+    assert!(known.saw(&host("a"), true), "it went");
+    assert_eq!(known.hosts.len(), 1);
+    // A list that no longer holds the other one.
+    known.saw(&host("c"), false);
+    known.listed();
+    assert_eq!(known.hosts.keys().collect::<Vec<_>>(), ["c"]);
+}
