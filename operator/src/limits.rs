@@ -77,6 +77,14 @@ pub const EVENTS_QUEUED_MAX: usize = 512;
 pub const EVENT_NOTE_BYTES_MAX: usize = 1_000;
 /// Notices remembered per cluster, so that each is told once.
 pub const NOTICES_REMEMBERED_MAX: usize = 256;
+/// The most connections for probes and metrics at once: two of the kubelet's, and some of whoever scrapes.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+/// How long the head of a request for them may take, in milliseconds.
+pub const HTTP_HEADER_MS: u64 = 5_000;
+/// How long a connection for them may take in all, in milliseconds. Prometheus waits no longer by default.
+pub const HTTP_CONNECTION_MS: u64 = 10_000;
+/// The pause after a connection that could not be taken, for want of files for instance, in milliseconds.
+pub const HTTP_ACCEPT_RETRY_MS: u64 = 1_000;
 /// The most threads for everything but heartbeats: the work is small, and each thread keeps memory.
 pub const WORKERS_MAX: usize = 4;
 /// How long ending tasks are waited for when the process ends, in milliseconds.
