@@ -32,23 +32,46 @@ impl Default for LeaseTimes {
 
 /// Times that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "lease times: renew-every {renew} ms must be below renew-deadline {deadline} ms, and that \
-     below lease-duration {duration} ms"
-)]
-pub struct LeaseTimesError {
-    renew: u64,
-    deadline: u64,
-    duration: u64,
+pub enum LeaseTimesError {
+    /// A loop without a pause.
+    #[error("--{flag} is 0: it must be 1 or more")]
+    Zero {
+        /// Which flag.
+        flag: &'static str,
+    },
+    /// A holder would have no time to give up.
+    #[error(
+        "--lease-renew-every-ms {renew} must be below --lease-renew-deadline-ms {deadline}, and that below \
+         --lease-duration-ms {duration}"
+    )]
+    Order {
+        /// How often it renews, in milliseconds.
+        renew: u64,
+        /// When it gives up, in milliseconds.
+        deadline: u64,
+        /// When others take over, in milliseconds.
+        duration: u64,
+    },
 }
 
 impl LeaseTimes {
-    /// Whether the times leave a holder room to give up before another takes over.
+    /// Whether the times leave a holder room to give up before another takes over, and the API server
+    /// room between two requests.
     pub fn check(&self) -> Result<(), LeaseTimesError> {
+        for (flag, time) in [
+            ("lease-duration-ms", self.duration),
+            ("lease-renew-deadline-ms", self.renew_deadline),
+            ("lease-renew-every-ms", self.renew_every),
+            ("lease-retry-every-ms", self.retry_every),
+        ] {
+            if time.as_millis() == 0 {
+                return Err(LeaseTimesError::Zero { flag });
+            }
+        }
         if self.renew_every < self.renew_deadline && self.renew_deadline < self.duration {
             return Ok(());
         }
-        Err(LeaseTimesError {
+        Err(LeaseTimesError::Order {
             renew: self.renew_every.as_millis(),
             deadline: self.renew_deadline.as_millis(),
             duration: self.duration.as_millis(),
@@ -232,9 +255,23 @@ mod tests {
         let error = times
             .check()
             .expect_err("the deadline is not below the duration");
-        assert!(
-            error.to_string().contains("renew-deadline 3000 ms"),
-            "{error}"
+        assert_eq!(
+            error.to_string(),
+            "--lease-renew-every-ms 1000 must be below --lease-renew-deadline-ms 3000, and that below \
+             --lease-duration-ms 3000"
+        );
+    }
+
+    #[test]
+    fn a_time_of_zero_is_refused_by_the_name_of_its_flag() {
+        let times = LeaseTimes {
+            retry_every: ms(0),
+            ..LeaseTimes::default()
+        };
+        let error = times.check().expect_err("it would ask without a pause");
+        assert_eq!(
+            error.to_string(),
+            "--lease-retry-every-ms is 0: it must be 1 or more"
         );
     }
 }
