@@ -144,4 +144,23 @@ mod tests {
         assert_eq!(link.silent, Micros::from_millis(1_700));
         assert!((link.phi - 8.5).abs() < f64::EPSILON);
     }
+
+    #[test]
+    fn what_is_built_for_a_node_is_what_the_node_listens_to() {
+        use standby_operator_core::build::{limits, pki};
+        let built = [
+            limits::PORT_CLIENT,
+            limits::PORT_PEER,
+            limits::PORT_CONTROL,
+            limits::PORT_PROBE,
+        ];
+        let served = [
+            standby_control::CLIENT_PORT,
+            standby_control::PEER_PORT,
+            standby_control::CONTROL_PORT,
+            standby_control::PROBE_PORT,
+        ];
+        assert_eq!(built, served);
+        assert_eq!(pki::SAN_OPERATOR, standby_control::OPERATOR_IDENTITY);
+    }
 }
