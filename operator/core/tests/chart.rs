@@ -155,6 +155,12 @@ fn wrong_values_are_refused_with_their_name() {
         ("logFormat=xml", "/logFormat"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("watchNamespaces={Shop}", "/watchNamespaces/0"),
+        ("fullnameOverride=My_Standby", "/fullnameOverride"),
+        ("fullnameOverride=7up", "/fullnameOverride"),
+        (
+            "metrics.service=false,metrics.serviceMonitor.enabled=true",
+            "Set metrics.service=true",
+        ),
     ] {
         let output = run(&helm, &["template", "standby", ".", "--set", value]);
         assert!(!output.status.success(), "{value} was taken");
