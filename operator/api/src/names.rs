@@ -70,8 +70,6 @@ pub const FINALIZER_VIEW: &str = "standby.dev/view";
 
 /// The longest name a `StandbyCluster` may have: names and labels of its pods derive from it.
 pub const CLUSTER_NAME_LENGTH_MAX: usize = 40;
-/// The longest `name/volume` a view may hold.
-pub const NODE_ID_LENGTH_MAX: usize = 128;
 /// The most nodes a cluster may have.
 pub const INSTANCES_MAX: i32 = 9;
 /// The most failovers kept in the status.

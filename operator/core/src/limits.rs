@@ -3,8 +3,6 @@
 
 pub use standby_core::detect::{PHI_LOST, SILENCE_MAX_MS, SILENCE_MIN_MS};
 
-/// How often a node is asked for a report unless the spec says otherwise, in milliseconds.
-pub const PING_MS: u64 = 500;
 /// A container is taken for the one that holds a role only after it has been seen running this long
 /// after the role was first reported, in milliseconds. Kubernetes reports containers late; this is
 /// far longer than it needs.

@@ -34,16 +34,6 @@ pub fn selector_labels(cluster: &str) -> BTreeMap<String, String> {
     ])
 }
 
-/// The selector of a cluster's pods as text, for the scale subresource and for lists.
-#[must_use]
-pub fn selector_text(cluster: &str) -> String {
-    selector_labels(cluster)
-        .into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
 pub(super) fn selector(cluster: &str) -> LabelSelector {
     LabelSelector {
         match_labels: Some(selector_labels(cluster)),
