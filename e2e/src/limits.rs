@@ -46,8 +46,6 @@ pub const READ_PAGE_KEYS: i64 = 2_000;
 
 /// The lines of a log that are shown when something failed.
 pub const LOG_TAIL_LINES: usize = 60;
-/// The bound of the queue between a helper process that writes and its reader.
-pub const REPORT_QUEUE: usize = 65_536;
 /// How long one story may take before it counts as failed.
 pub const STORY_TIMEOUT: Duration = Duration::from_mins(5);
 

@@ -277,16 +277,6 @@ impl<'a> Product<'a> {
         })
     }
 
-    /// The client port of one node, past every Service.
-    pub async fn target_of_pod(&self, pod: &Pod) -> Result<Target> {
-        let address = faults::pod_address(pod)?;
-        let tls = self.certificates(&pod.name_any()).await?;
-        Ok(Target {
-            endpoints: vec![format!("https://{address}:{CLIENT_PORT}")],
-            tls: Some(tls),
-        })
-    }
-
     async fn certificates(&self, server_name: &str) -> Result<Tls> {
         self.detached().certificates(server_name).await
     }
