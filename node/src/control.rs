@@ -22,8 +22,9 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
 use crate::limits::{
-    APPLY_STALL_MS, CONTROL_CONNECTIONS_MAX, CONTROL_KEEPALIVE_MS, CONTROL_REPORTS_MAX,
-    CONTROL_SESSIONS_MAX, CONTROL_STREAMS_MAX, HANDSHAKE_MS, STATUS_TIMEOUT_MS,
+    ACCEPT_RETRY_MS, APPLY_STALL_MS, CONTROL_CONNECTIONS_MAX, CONTROL_KEEPALIVE_MS,
+    CONTROL_REPORTS_MAX, CONTROL_SESSIONS_MAX, CONTROL_STREAMS_MAX, HANDSHAKE_MS,
+    STATUS_TIMEOUT_MS,
 };
 use crate::replication::{Command, Shared, Told};
 use crate::tls::{Tls, TlsError, names_of};
@@ -351,7 +352,7 @@ async fn accept(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
             continue;
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {

@@ -95,6 +95,8 @@ pub const REDIAL_FIRST_MS: u64 = 10;
 pub const REDIAL_LONGEST_MS: u64 = 200;
 /// Connections of peers that a node accepts.
 pub const PEER_CONNECTIONS_MAX: usize = 64;
+/// Pause after the kernel refused to accept (out of file descriptors).
+pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Control connections that a node accepts: a few operators' worth.
 pub const CONTROL_CONNECTIONS_MAX: usize = 16;
 /// Control sessions that are open at once, over all connections.
@@ -108,6 +110,8 @@ pub const CONTROL_KEEPALIVE_MS: u64 = 5_000;
 pub const CONTROL_REPORTS_MAX: usize = 16;
 /// Shortest time between reports that a node sends by itself.
 pub const REPORT_PACE_MS: u64 = 5;
+/// Writes that wait for so long are news, which a node reports by itself.
+pub const STALL_IS_NEWS_MS: u64 = 150;
 /// How often certificates are looked at for renewal.
 pub const TLS_RELOAD_MS: u64 = 30_000;
 /// When connections of clients are closed after the role was lost, in milliseconds: once the hosts have

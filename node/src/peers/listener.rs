@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::network::Accept;
 use super::{PeerContext, connection};
-use crate::limits::{HANDSHAKE_MS, PEER_CONNECTIONS_MAX};
+use crate::limits::{ACCEPT_RETRY_MS, HANDSHAKE_MS, PEER_CONNECTIONS_MAX};
 use crate::tls::{NODE_IDENTITY, Tls};
 
 /// Accepts until `shutdown`.
@@ -29,7 +29,7 @@ pub async fn run<O: Send + 'static>(
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accepting a peer failed");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
                 continue;
             }
         };

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use standby_core::replica::{LinkState, PeerStatus, RoleKind, Status};
 use standby_core::{Epoch, Micros, NodeId};
 
+use crate::limits::STALL_IS_NEWS_MS;
+
 /// What makes a node report by itself.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(
@@ -24,9 +26,6 @@ pub struct Digest {
     doubt: bool,
     disk_full: bool,
 }
-
-/// Writes that wait for so long are news.
-const STALL_IS_NEWS: Micros = Micros::from_millis(150);
 
 impl Digest {
     pub fn of(status: &Status, disk_full: bool) -> Self {
@@ -52,7 +51,7 @@ impl Digest {
             stalled: status
                 .write_stall
                 .as_ref()
-                .is_some_and(|stall| stall.waiting >= STALL_IS_NEWS),
+                .is_some_and(|stall| stall.waiting >= Micros::from_millis(STALL_IS_NEWS_MS)),
             doubt: status.doubt.is_some(),
             disk_full,
         }

@@ -106,6 +106,7 @@ impl KeyIndex {
         }
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.order.len()
     }

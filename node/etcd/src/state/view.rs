@@ -62,12 +62,6 @@ impl ReadView {
         self.shared.history.load(Ordering::Relaxed)
     }
 
-    /// How many keys there are in the index, dead ones that are not yet compacted included.
-    #[must_use]
-    pub fn key_count(&self) -> usize {
-        self.shared.core.read().index.len()
-    }
-
     /// Whether deletions of a compaction are still to be done.
     #[must_use]
     pub fn is_sweeping(&self) -> bool {
