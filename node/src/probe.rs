@@ -1,24 +1,28 @@
 //! Plain HTTP for the kubelet and Prometheus. Liveness never depends on other machines; readiness says
 //! what the node is.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
 use standby_interface::{Role, RoleInfo};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::replication::Shared;
 
-/// The node's own metrics, read when they are asked for.
+/// The node's own metrics, read when the registry is: on whichever port somebody asks, they are of now.
 #[derive(Clone, Debug)]
 pub struct NodeMetrics {
-    registry: Registry,
+    shared: Arc<Shared>,
+    role: watch::Receiver<RoleInfo>,
     epoch: IntGauge,
     primary: IntGauge,
     commit: IntGauge,
@@ -29,14 +33,15 @@ pub struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Registers the metrics.
-    pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
+    /// The metrics of the node that these numbers and this role are of.
+    pub fn new(
+        shared: Arc<Shared>,
+        role: watch::Receiver<RoleInfo>,
+    ) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| IntGauge::new(name, help);
         Ok(Self {
+            shared,
+            role,
             epoch: gauge("standby_node_epoch", "Epoch of the adopted view.")?,
             primary: gauge(
                 "standby_node_primary",
@@ -59,14 +64,30 @@ impl NodeMetrics {
                 "standby_node_disk_full",
                 "1 while writes are refused for space.",
             )?,
-            registry,
         })
     }
 
-    fn collect(&self, shared: &Shared, role: &RoleInfo) {
+    fn gauges(&self) -> [&IntGauge; 7] {
+        [
+            &self.epoch,
+            &self.primary,
+            &self.commit,
+            &self.applied,
+            &self.waiting,
+            &self.disk_free,
+            &self.disk_full,
+        ]
+    }
+
+    fn read(&self) {
         let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.epoch.set(whole(role.epoch.0));
-        self.primary.set(i64::from(role.role == Role::Primary));
+        let (epoch, role) = {
+            let info = self.role.borrow();
+            (info.epoch.0, info.role)
+        };
+        let shared = &self.shared;
+        self.epoch.set(whole(epoch));
+        self.primary.set(i64::from(role == Role::Primary));
         self.commit.set(whole(shared.commit().0));
         self.applied.set(whole(shared.applied().0));
         self.waiting
@@ -78,31 +99,41 @@ impl NodeMetrics {
     }
 }
 
+impl Collector for NodeMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::desc)
+            .collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.read();
+        self.gauges()
+            .into_iter()
+            .flat_map(Collector::collect)
+            .collect()
+    }
+}
+
 #[derive(Clone)]
 struct Probes {
-    shared: Arc<Shared>,
     role: watch::Receiver<RoleInfo>,
-    metrics: NodeMetrics,
+    registry: Registry,
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
     role: watch::Receiver<RoleInfo>,
-    metrics: NodeMetrics,
+    registry: Registry,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let probes = Probes {
-        shared,
-        role,
-        metrics,
-    };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(probes);
+        .with_state(Probes { role, registry });
     let ended = async move { shutdown.cancelled().await };
     axum::serve(listener, router)
         .with_graceful_shutdown(ended)
@@ -137,11 +168,8 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, String) {
 }
 
 async fn metrics_text(State(probes): State<Probes>) -> Result<String, StatusCode> {
-    probes
-        .metrics
-        .collect(&probes.shared, &probes.role.borrow());
     let mut text = Vec::new();
-    let encoded = TextEncoder::new().encode(&probes.metrics.registry.gather(), &mut text);
+    let encoded = TextEncoder::new().encode(&probes.registry.gather(), &mut text);
     encoded.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     String::from_utf8(text).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
@@ -150,13 +178,29 @@ async fn metrics_text(State(probes): State<Probes>) -> Result<String, StatusCode
 mod tests {
     use std::collections::BTreeSet;
 
+    use standby_core::{Epoch, Index};
+
     use super::*;
+
+    fn registry() -> Registry {
+        let shared = Arc::new(Shared::new(Index(7)));
+        let nothing_yet = RoleInfo {
+            role: Role::Unassigned,
+            epoch: Epoch(0),
+            primary: None,
+            primary_alive: false,
+        };
+        let role = watch::Sender::new(nothing_yet).subscribe();
+        let metrics = NodeMetrics::new(shared, role).expect("they are consistent");
+        let registry = Registry::new();
+        let registered = registry.register(Box::new(metrics));
+        registered.expect("nothing else is there");
+        registry
+    }
 
     #[test]
     fn the_guide_names_every_metric_of_the_node_and_no_other() {
-        let registry = Registry::new();
-        NodeMetrics::new(registry.clone()).expect("the metrics are consistent");
-        let families = registry.gather();
+        let families = registry().gather();
         let registered = families.iter().map(|family| family.name().to_owned());
         let registered: BTreeSet<String> = registered.collect();
         let documented: BTreeSet<String> = include_str!("../../docs/operating.md")

@@ -111,12 +111,12 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().keep_fresh());
     }
-    let registry = Registry::new();
-    let metrics = NodeMetrics::new(registry.clone())?;
+    let (role, registry) = (engine.handles.role.clone(), Registry::new());
+    let metrics = NodeMetrics::new(Arc::clone(&engine.shared), role.clone())?;
+    registry.register(Box::new(metrics))?;
     if let Some(probe) = ports.probe {
-        let (shared, role) = (Arc::clone(&engine.shared), engine.handles.role.clone());
         let probe = moved(probe, watched)?;
-        let serves = probe::serve(probe, shared, role, metrics, shutdown.clone());
+        let serves = probe::serve(probe, role, registry.clone(), shutdown.clone());
         tasks.spawn_on(serves, watched);
     }
     if let (Some(peer), Some(control)) = (ports.peer, ports.control) {
