@@ -95,6 +95,11 @@ pub const REDIAL_FIRST_MS: u64 = 10;
 pub const REDIAL_LONGEST_MS: u64 = 200;
 /// Connections of peers that a node accepts.
 pub const PEER_CONNECTIONS_MAX: usize = 64;
+/// Connections for probes and metrics at once; more wait in the kernel's queue.
+pub const PROBE_CONNECTIONS_MAX: usize = 256;
+/// How long such a connection may take, from its beginning to the last byte of its one answer: the kubelet
+/// asks with a limit of seconds itself.
+pub const PROBE_CONNECTION_MS: u64 = 5_000;
 /// Pause after the kernel refused to accept (out of file descriptors).
 pub const ACCEPT_RETRY_MS: u64 = 50;
 /// Control connections that a node accepts: a few operators' worth.

@@ -1,21 +1,27 @@
 //! Plain HTTP for the kubelet and Prometheus. Liveness never depends on other machines; readiness says
-//! what the node is.
+//! what the node is. Whoever reaches the port can take no more than a bounded number of connections, each
+//! for a bounded time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, IntGauge, Registry, TextEncoder};
 use standby_interface::{Role, RoleInfo};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::{ACCEPT_RETRY_MS, PROBE_CONNECTION_MS, PROBE_CONNECTIONS_MAX};
 use crate::replication::Shared;
 
 /// The node's own metrics, read when the registry is: on whichever port somebody asks, they are of now.
@@ -128,16 +134,60 @@ pub async fn serve(
     role: watch::Receiver<RoleInfo>,
     registry: Registry,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .with_state(Probes { role, registry });
-    let ended = async move { shutdown.cancelled().await };
-    axum::serve(listener, router)
-        .with_graceful_shutdown(ended)
-        .await
+    let slots = Arc::new(Semaphore::new(PROBE_CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else {
+            continue;
+        };
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = answer(stream, router) => {}
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    // Connections beyond the bound wait in the kernel's queue.
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            tracing::warn!(%error, "accepting a connection for a probe failed");
+            tokio::time::sleep(Duration::from_millis(ACCEPT_RETRY_MS)).await;
+            None
+        }
+    }
+}
+
+/// One question and its answer: a connection that is not kept needs one time limit for everything.
+async fn answer(stream: TcpStream, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder.keep_alive(false);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let limit = Duration::from_millis(PROBE_CONNECTION_MS);
+    match tokio::time::timeout(limit, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for a probe ended"),
+        Err(_) => tracing::debug!(limit_ms = PROBE_CONNECTION_MS, "a probe took too long"),
+    }
 }
 
 /// Ready means that clients can use the node for what it is; the answer says what that is.
@@ -179,10 +229,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use standby_core::{Epoch, Index};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
-    fn registry() -> Registry {
+    fn registry() -> (Registry, watch::Receiver<RoleInfo>) {
         let shared = Arc::new(Shared::new(Index(7)));
         let nothing_yet = RoleInfo {
             role: Role::Unassigned,
@@ -191,16 +242,16 @@ mod tests {
             primary_alive: false,
         };
         let role = watch::Sender::new(nothing_yet).subscribe();
-        let metrics = NodeMetrics::new(shared, role).expect("they are consistent");
+        let metrics = NodeMetrics::new(shared, role.clone()).expect("they are consistent");
         let registry = Registry::new();
         let registered = registry.register(Box::new(metrics));
         registered.expect("nothing else is there");
-        registry
+        (registry, role)
     }
 
     #[test]
     fn the_guide_names_every_metric_of_the_node_and_no_other() {
-        let families = registry().gather();
+        let families = registry().0.gather();
         let registered = families.iter().map(|family| family.name().to_owned());
         let registered: BTreeSet<String> = registered.collect();
         let documented: BTreeSet<String> = include_str!("../../docs/operating.md")
@@ -209,5 +260,35 @@ mod tests {
             .map(str::to_owned)
             .collect();
         assert_eq!(registered, documented);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_takes_no_place_for_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let (registry, role) = registry();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, role, registry, shutdown.clone()));
+        let mut silent = Vec::new();
+        for _ in 0..=PROBE_CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).await.expect("accepted"));
+        }
+        // Every place is taken, and given back; the probe comes after all of them.
+        let mut probe = TcpStream::connect(address).await.expect("accepted");
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        probe.write_all(request).await.expect("taken");
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.contains("standby_node_applied_index 7"), "{answer}");
+        for mut stream in silent {
+            let mut said = Vec::new();
+            let closed = stream.read_to_end(&mut said);
+            let limit = Duration::from_millis(3 * PROBE_CONNECTION_MS);
+            let closed = tokio::time::timeout(limit, closed).await;
+            // Whether by an end or a reset is nothing to the test.
+            let _ = closed.expect("it is closed");
+        }
+        shutdown.cancel();
+        serving.await.expect("no panic");
     }
 }
