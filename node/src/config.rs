@@ -1,12 +1,12 @@
 //! What a node is told at its start: flags, environment, and a file, in this order of precedence, all
 //! by the same names. A wrong value is refused with the name of its flag.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args as _, CommandFactory, FromArgMatches, Parser, ValueEnum};
-
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use standby_store::limits::SEGMENT_MAX_BYTES;
 
 use crate::limits::SEGMENT_LEAST_BYTES;
@@ -167,15 +167,51 @@ impl Config {
     }
 
     /// As [`Config::from_process`], from these arguments.
-    pub fn from_args(args: Vec<OsString>) -> Result<Self, clap::Error> {
+    pub fn from_args(mut args: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
-        if let Some(file) = config_file(&args) {
-            command = with_file(command, &file)?;
+        let Some(file) = config_file(&args) else {
+            return Self::from_all(&mut command, args, None);
+        };
+        let in_environment = |variable: &OsStr| std::env::var_os(variable).is_some();
+        let from_file = file_arguments(&command, &file, &args, in_environment);
+        let from_file = from_file.map_err(|what| {
+            let text = format!("--config {}: {what}", file.display());
+            command.error(ErrorKind::ValueValidation, text)
+        })?;
+        // The first argument is the program's name.
+        let begin = args.len().min(1);
+        let given = (!from_file.is_empty())
+            .then(|| format!("{} gives {}", file.display(), shown(&from_file)));
+        args.splice(begin..begin, from_file);
+        Self::from_all(&mut command, args, given)
+    }
+
+    /// From all arguments there are; `from_file` says which of them come from where, for whoever has to put
+    /// a wrong one right.
+    fn from_all(
+        command: &mut clap::Command,
+        args: Vec<OsString>,
+        from_file: Option<String>,
+    ) -> Result<Self, clap::Error> {
+        let parsed = command.clone().try_get_matches_from(args);
+        let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
+        match parsed {
+            Ok(config) => match config.check() {
+                Ok(()) => Ok(config),
+                Err(what) => {
+                    let text = [what].into_iter().chain(from_file);
+                    let text = text.collect::<Vec<_>>().join("\n\n  ");
+                    Err(command.error(ErrorKind::ValueValidation, text))
+                }
+            },
+            Err(mut error) => {
+                if let Some(text) = from_file {
+                    let text = ContextValue::StyledStrs(vec![text.into()]);
+                    error.insert(ContextKind::Suggested, text);
+                }
+                Err(error)
+            }
         }
-        let matches = command.clone().try_get_matches_from(args)?;
-        let config = Self::from_arg_matches(&matches)?;
-        config.check(&mut command)?;
-        Ok(config)
     }
 
     /// The address for clients.
@@ -207,7 +243,8 @@ impl Config {
         self.probe_listen.or(default)
     }
 
-    fn check(&self, command: &mut clap::Command) -> Result<(), clap::Error> {
+    /// What the parser cannot know to be wrong.
+    fn check(&self) -> Result<(), String> {
         if !self.insecure_loopback {
             return Ok(());
         }
@@ -218,12 +255,11 @@ impl Config {
         ];
         for (flag, address) in addresses {
             if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {
-                let text = format!(
+                return Err(format!(
                     "{flag} is {address}: with --insecure-loopback it must be a loopback address, \
                      such as 127.0.0.1:{}",
                     address.port()
-                );
-                return Err(command.error(clap::error::ErrorKind::ValueValidation, text));
+                ));
             }
         }
         Ok(())
@@ -231,7 +267,7 @@ impl Config {
 }
 
 /// The file that the arguments or the environment name. Found before parsing, since its values are
-/// defaults of the parser.
+/// parsed too.
 fn config_file(args: &[OsString]) -> Option<PathBuf> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -245,131 +281,66 @@ fn config_file(args: &[OsString]) -> Option<PathBuf> {
     std::env::var_os("STANDBY_CONFIG").map(PathBuf::from)
 }
 
-/// Makes the file's values the defaults.
-fn with_file(mut command: clap::Command, file: &Path) -> Result<clap::Command, clap::Error> {
-    use clap::error::ErrorKind;
-    let wrong = |command: &mut clap::Command, what: String| {
-        command.error(
-            ErrorKind::ValueValidation,
-            format!("--config {}: {what}", file.display()),
-        )
-    };
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => return Err(wrong(&mut command, error.to_string())),
-    };
-    let values: serde_yaml::Mapping = match serde_yaml::from_str(&text) {
-        Ok(values) => values,
-        Err(error) => return Err(wrong(&mut command, error.to_string())),
-    };
+/// The file's values as arguments, so that every rule of the parser counts them. Those that flag or
+/// environment give another value are left out.
+fn file_arguments(
+    command: &clap::Command,
+    file: &Path,
+    given: &[OsString],
+    in_environment: impl Fn(&OsStr) -> bool,
+) -> Result<Vec<OsString>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let values: serde_yaml::Mapping =
+        serde_yaml::from_str(&text).map_err(|error| error.to_string())?;
+    let mut arguments = Vec::new();
     for (name, value) in values {
-        let name = name.as_str().unwrap_or_default().to_owned();
-        let id = name.replace('-', "_");
-        let known = Config::augment_args(clap::Command::new(""))
-            .get_arguments()
-            .any(|arg| arg.get_id() == id.as_str() && arg.get_long() == Some(name.as_str()));
+        let name = name.as_str().unwrap_or_default();
+        let flag = command.get_arguments().find(|arg| {
+            arg.get_long() == Some(name) && !matches!(name, "config" | "help" | "version")
+        });
         let text = match value {
             serde_yaml::Value::String(text) => Some(text),
             serde_yaml::Value::Number(number) => Some(number.to_string()),
             serde_yaml::Value::Bool(flag) => Some(flag.to_string()),
             _ => None,
         };
-        let Some(text) = text.filter(|_| known && name != "config") else {
-            let what = format!("{name:?} is not the name of a flag with a plain value");
-            return Err(wrong(&mut command, what));
+        let (Some(flag), Some(text)) = (flag, text) else {
+            return Err(format!(
+                "{name:?} is not the name of a flag with a plain value"
+            ));
         };
-        command = command.mut_arg(id, |arg| arg.default_value(text).required(false));
+        if is_given(given, name) || flag.get_env().is_some_and(&in_environment) {
+            continue;
+        }
+        if flag.get_action().takes_values() {
+            arguments.push(format!("--{name}={text}").into());
+            continue;
+        }
+        match text.as_str() {
+            "true" => arguments.push(format!("--{name}").into()),
+            "false" => {}
+            _ => return Err(format!("{name} is {text:?}, it must be true or false")),
+        }
     }
-    Ok(command)
+    Ok(arguments)
+}
+
+/// Whether a flag is among the arguments.
+fn is_given(args: &[OsString], name: &str) -> bool {
+    args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
+        let rest = arg
+            .strip_prefix("--")
+            .and_then(|arg| arg.strip_prefix(name));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
+}
+
+/// Arguments as somebody would type them.
+fn shown(arguments: &[OsString]) -> String {
+    let texts = arguments.iter().map(|argument| argument.to_string_lossy());
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(args: &[&str]) -> Result<Config, String> {
-        let args = std::iter::once("standby-node").chain(args.iter().copied());
-        Config::from_args(args.map(OsString::from).collect()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_parser_is_sound() {
-        Config::command().debug_assert();
-    }
-
-    #[test]
-    fn standalone_serves_loopback_only() {
-        let config = parse(&["--standalone", "--data-dir", "d"]).expect("it is enough");
-        assert_eq!(config.client_address().to_string(), "127.0.0.1:2379");
-        assert_eq!(config.probe_address(), None);
-    }
-
-    #[test]
-    fn a_wrong_value_names_its_flag() {
-        let error = parse(&["--standalone", "--data-dir", "d", "--client-listen", "here"]);
-        assert!(error.expect_err("no address").contains("--client-listen"));
-        let error = parse(&["--standalone", "--data-dir", "d", "--name", "No_Name"]);
-        assert!(error.expect_err("no name").contains("--name"));
-    }
-
-    #[test]
-    fn the_log_keeps_what_it_is_told_to() {
-        let with =
-            |flag: &str, value: &str| parse(&["--standalone", "--data-dir", "d", flag, value]);
-        let config = with("--log-segment-bytes", "4194304").expect("it is the least");
-        assert_eq!(config.log_segment_bytes, Some(4 << 20));
-        for wrong in ["4190208", "4194305", "2147483648", "64M"] {
-            let error = with("--log-segment-bytes", wrong).expect_err("no such size");
-            assert!(error.contains("multiple of 4096"), "{error}");
-        }
-        assert!(with("--log-retain-bytes", "1048575").is_err());
-        assert!(with("--log-retain-bytes", "1048576").is_ok());
-    }
-
-    #[test]
-    fn a_node_of_a_cluster_needs_its_cluster_and_certificates() {
-        let error = parse(&["--data-dir", "d"]).expect_err("neither is given");
-        assert!(
-            error.contains("--cluster-id") && error.contains("--tls-dir"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn without_tls_only_loopback_is_served() {
-        let common = [
-            "--data-dir",
-            "d",
-            "--cluster-id",
-            "c",
-            "--insecure-loopback",
-        ];
-        let error = parse(&common).expect_err("the default is every address");
-        assert!(error.contains("--client-listen is 0.0.0.0:2379"), "{error}");
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let file = dir.path().join("node.yaml");
-        std::fs::write(&file, "data-dir: from-file\nname: from-file\n").expect("it is writable");
-        let file = file.to_str().expect("a plain path");
-        let config = parse(&["--standalone", "--config", file, "--name", "flag"]);
-        let config = config.expect("the file gives the rest");
-        assert_eq!(config.name, "flag");
-        assert_eq!(config.data_dir, Path::new("from-file"));
-    }
-
-    #[test]
-    fn an_unknown_name_in_the_file_is_refused() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let file = dir.path().join("node.yaml");
-        std::fs::write(&file, "data-directory: x\n").expect("it is writable");
-        let error = parse(&[
-            "--standalone",
-            "--config",
-            file.to_str().expect("a plain path"),
-        ]);
-        assert!(error.expect_err("no such flag").contains("data-directory"));
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;
