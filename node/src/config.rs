@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use standby_control::{CLIENT_PORT, PROBE_PORT};
 use standby_store::limits::SEGMENT_MAX_BYTES;
 
 use crate::limits::SEGMENT_LEAST_BYTES;
@@ -65,7 +66,8 @@ pub struct Config {
     )]
     pub control_listen: SocketAddr,
 
-    /// Address for probes and metrics, plain HTTP. With --standalone there is none unless given.
+    /// Address for probes and metrics, plain HTTP. Default: 0.0.0.0:2382, with --insecure-loopback
+    /// 127.0.0.1:2382. With --standalone there is none unless given.
     #[arg(long, env = "STANDBY_PROBE_LISTEN", value_name = "ADDRESS:PORT")]
     pub probe_listen: Option<SocketAddr>,
 
@@ -218,9 +220,9 @@ impl Config {
     #[must_use]
     pub fn client_address(&self) -> SocketAddr {
         let default: ([u8; 4], u16) = if self.standalone {
-            ([127, 0, 0, 1], 2379)
+            ([127, 0, 0, 1], CLIENT_PORT)
         } else {
-            ([0, 0, 0, 0], 2379)
+            ([0, 0, 0, 0], CLIENT_PORT)
         };
         self.client_listen.unwrap_or_else(|| default.into())
     }
@@ -239,7 +241,12 @@ impl Config {
     /// The address for probes and metrics, if there is to be one.
     #[must_use]
     pub fn probe_address(&self) -> Option<SocketAddr> {
-        let default = (!self.standalone).then(|| SocketAddr::from(([0, 0, 0, 0], 2382)));
+        let ip = if self.insecure_loopback {
+            [127, 0, 0, 1]
+        } else {
+            [0, 0, 0, 0]
+        };
+        let default = (!self.standalone).then(|| SocketAddr::from((ip, PROBE_PORT)));
         self.probe_listen.or(default)
     }
 
@@ -252,6 +259,7 @@ impl Config {
             ("--client-listen", Some(self.client_address())),
             ("--peer-listen", Some(self.peer_listen)),
             ("--control-listen", Some(self.control_listen)),
+            ("--probe-listen", self.probe_address()),
         ];
         for (flag, address) in addresses {
             if let Some(address) = address.filter(|address| !address.ip().is_loopback()) {

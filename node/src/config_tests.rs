@@ -71,6 +71,17 @@ const LOOPBACK: [&str; 7] = [
     "127.0.0.1:2381",
 ];
 
+#[test]
+fn without_tls_probes_are_answered_on_loopback_too() {
+    let common = ["--data-dir", "d", "--cluster-id", "c"];
+    let with = |more: &[&str]| parse(&[&common, &LOOPBACK[..], more].concat());
+    let config = with(&[]).expect("the default is one");
+    let probe = config.probe_address().expect("there is one");
+    assert_eq!(probe.to_string(), "127.0.0.1:2382");
+    let error = with(&["--probe-listen", "0.0.0.0:2382"]).expect_err("it is every address");
+    assert!(error.contains("--probe-listen is 0.0.0.0:2382"), "{error}");
+}
+
 /// A file with this text; it lasts as long as the directory.
 fn file(text: &str) -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().expect("a temporary directory");
