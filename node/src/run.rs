@@ -2,6 +2,7 @@
 
 mod clients;
 mod engine;
+mod ports;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::tls::Tls;
 
 use clients::Clients;
 use engine::Engine;
+use ports::{PortWatch, Ports, moved};
 
 /// Runs a node until it is told to end.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -58,48 +60,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     ended
 }
 
-/// Moves a port to another runtime: what listens there goes on when the others' threads hang in a disk.
-fn moved(listener: TcpListener, to: &Handle) -> std::io::Result<TcpListener> {
-    let listener = listener.into_std()?;
-    let _entered = to.enter();
-    TcpListener::from_std(listener)
-}
-
-/// Ports that are open; opened before anything serves, so that a taken one ends the start.
-struct Ports {
-    client: TcpListener,
-    peer: Option<TcpListener>,
-    control: Option<TcpListener>,
-    probe: Option<TcpListener>,
-}
-
-impl Ports {
-    async fn open(config: &Config, driver_thread: &Handle) -> anyhow::Result<Self> {
-        let client = bind("--client-listen", config.client_address()).await?;
-        let (mut peer, mut control, mut probe) = (None, None, None);
-        if !config.standalone {
-            // A socket belongs to the runtime that opens it.
-            let opened = driver_thread.spawn(bind("--peer-listen", config.peer_listen));
-            peer = Some(opened.await??);
-            control = Some(bind("--control-listen", config.control_listen).await?);
-        }
-        if let Some(address) = config.probe_address() {
-            probe = Some(bind("--probe-listen", address).await?);
-        }
-        Ok(Self {
-            client,
-            peer,
-            control,
-            probe,
-        })
-    }
-}
-
-async fn bind(flag: &'static str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    bound.with_context(|| format!("{flag} {address} cannot be listened on"))
-}
-
 async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Result<()> {
     let tls = match &config.tls_dir {
         Some(dir) => Some(Tls::load(dir, config.client_tls)?),
@@ -111,6 +71,7 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
     if let Some(tls) = &tls {
         tokio::spawn(tls.clone().keep_fresh());
     }
+    let (watch, mut unserved) = PortWatch::until(shutdown.clone());
     let (role, registry) = (engine.handles.role.clone(), Registry::new());
     let metrics = NodeMetrics::new(Arc::clone(&engine.shared), role.clone())?;
     registry.register(Box::new(metrics))?;
@@ -124,29 +85,36 @@ async fn serve(config: &Config, engine: Engine, watched: &Handle) -> anyhow::Res
         let control = moved(control, watched)?;
         let serves =
             crate::control::serve(engine.session(), control, tls.clone(), shutdown.clone());
-        tasks.spawn_on(serves, watched);
+        tasks.spawn_on(watch.clone().port("--control-listen", serves), watched);
     }
     let server = engine.etcd_server(config, registry);
     tokio::spawn(engine.clients(&server, tls.clone()).look_after());
     let (serving, until) = (server.clone(), shutdown.clone());
     let client_tls = tls.and_then(|tls| tls.client_source());
     let address = ports.client.local_addr()?;
-    tasks.spawn(async move { serving.serve(vec![ports.client], client_tls, until).await });
+    let clients = async move { serving.serve(vec![ports.client], client_tls, until).await };
+    tasks.spawn(watch.port("--client-listen", clients));
     if config.standalone {
         engine.lead_alone();
     }
     tracing::info!(node = %engine.node, cluster = %engine.cluster_id, %address,
         epoch = engine.stored_epoch.0, "the node runs");
 
-    wait_for_the_end().await?;
-    engine.hand_over(config.standalone, server.onward()).await;
+    let told = tokio::select! {
+        told = wait_for_the_end() => told,
+        // Nothing comes once every port has ended with the node.
+        Some(error) = unserved.recv() => Err(error),
+    };
+    if told.is_ok() {
+        engine.hand_over(config.standalone, server.onward()).await;
+    }
     shutdown.cancel();
     tasks.close();
     // What is still in flight after that is cut off.
     let _ = tokio::time::timeout(Duration::from_millis(DRAIN_MS), tasks.wait()).await;
     engine.close().await;
     tracing::info!("the node has ended");
-    Ok(())
+    told
 }
 
 async fn wait_for_the_end() -> anyhow::Result<()> {
