@@ -169,3 +169,48 @@ async fn a_role_that_comes_back_at_once_is_answered_for_here() {
         assert_eq!(put.header().expect("there is one").member_id(), here);
     }
 }
+
+/// A put over a connection to the old primary ends here: this node says what it is.
+async fn refused_here(client: &mut Client) {
+    // However long it is held, it is answered. Much longer than any limit of the node's.
+    let put = tokio::time::timeout(
+        std::time::Duration::from_secs(20),
+        client.put("put", "", None),
+    );
+    let refused = put
+        .await
+        .expect("it is answered")
+        .expect_err("nobody is passed on to");
+    let said = refused.to_string();
+    assert!(said.contains("not supported for learner"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_answered_here_when_the_next_primary_cannot_be_reached() {
+    let mut cluster = three().await;
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = closed.local_addr().expect("it is bound");
+    drop(closed);
+    cluster.say_client_url(1, &format!("http://{address}"));
+    cluster.step_down(0).await.expect("it drains");
+    let held = tokio::spawn(async move { refused_here(&mut client).await });
+    cluster.promote(1, true).await.expect("it is complete");
+    cluster.pair_with(2).await.expect("the replica catches up");
+    held.await.expect("it was refused");
+    let log = cluster.node(0).log();
+    assert!(log.contains("requests are not passed on"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_next_primary_speaks_is_said_by_its_address() {
+    let mut cluster = three().await;
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    // It is told to speak TLS, has no certificates, and must not fall back to none.
+    let address = cluster.node(1).client_address();
+    cluster.say_client_url(1, &format!("https://{address}"));
+    move_to_the_standby(&mut cluster).await;
+    refused_here(&mut client).await;
+}

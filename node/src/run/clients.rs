@@ -79,7 +79,8 @@ impl Clients {
         };
         onward.end();
         if let Err(why) = outcome {
-            tracing::debug!(why, "requests are not passed on to the next primary");
+            // Clients are refused until they have found the next one by themselves.
+            tracing::warn!(why, "requests are not passed on to the next primary");
             self.close(&CLIENTS_CLOSED_AFTER_MS);
         }
     }
@@ -98,27 +99,37 @@ impl Clients {
         let Some(next) = info.primary.filter(|_| !info.role.is_primary()) else {
             return Ok(None);
         };
-        let address = self.address_of(&next)?;
+        let (scheme, address) = self.address_of(&next)?;
         let stream = connect(&Tcp, &address).await?;
-        let connection = match &self.tls {
-            Some(tls) if tls.client_source().is_some() => {
+        // What this node's own port speaks says nothing: a change of that is rolled out node by node.
+        let connection = match (scheme.as_str(), &self.tls) {
+            ("https", Some(tls)) => {
                 let limit = Duration::from_millis(HANDSHAKE_MS);
                 let stream = tls.connect(stream, &next.name, limit).await;
                 onward.pass_on(stream.map_err(io::Error::other)?).await
             }
-            _ => onward.pass_on(stream).await,
+            ("http", _) => onward.pass_on(stream).await,
+            _ => {
+                let tls = self
+                    .tls
+                    .as_ref()
+                    .map_or("no certificates", |_| "certificates");
+                return Err(io::Error::other(format!(
+                    "{next} is reached by {scheme}://{address}, and this node has {tls}"
+                )));
+            }
         };
         Ok(Some((next, connection.map_err(io::Error::other)?)))
     }
 
-    /// Host and port of a node's client port.
-    fn address_of(&self, node: &NodeId) -> io::Result<String> {
+    /// What a node's client port speaks, and its host and port.
+    fn address_of(&self, node: &NodeId) -> io::Result<(String, String)> {
         let addresses = self.addresses.borrow();
         let url = addresses.0.iter().find(|peer| peer.name == node.name);
         let url = url.map(|peer| peer.client_url.as_str());
         let address = url.and_then(|url| url.split_once("://"));
         match address {
-            Some((_, address)) => Ok(address.to_owned()),
+            Some((scheme, address)) => Ok((scheme.to_owned(), address.to_owned())),
             None => Err(io::Error::other(format!(
                 "no client address of {node} is known, but {url:?}"
             ))),

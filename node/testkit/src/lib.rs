@@ -9,7 +9,7 @@
 mod process;
 mod session;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct LoopbackCluster {
     nodes: Vec<NodeProcess>,
     sessions: Vec<Option<Session>>,
     view: Option<View>,
+    /// What nodes are told instead of where clients reach a node.
+    said_urls: BTreeMap<usize, String>,
 }
 
 impl LoopbackCluster {
@@ -73,6 +75,7 @@ impl LoopbackCluster {
             nodes: Vec::new(),
             sessions: Vec::new(),
             view: None,
+            said_urls: BTreeMap::new(),
         };
         for at in 0..count {
             let node = NodeProcess::new(
@@ -187,6 +190,11 @@ impl LoopbackCluster {
     #[must_use]
     pub fn client_url(&self, at: usize) -> String {
         format!("http://{}", self.nodes[at].client_address())
+    }
+
+    /// Tells nodes from the next view on that clients reach a node at `url`, whether or not they do.
+    pub fn say_client_url(&mut self, at: usize, url: &str) {
+        self.said_urls.insert(at, url.to_owned());
     }
 
     /// A client of one node.
@@ -354,10 +362,14 @@ impl LoopbackCluster {
         let peers: Vec<_> = self
             .nodes
             .iter()
-            .map(|node| v1::PeerAddress {
+            .enumerate()
+            .map(|(at, node)| v1::PeerAddress {
                 name: node.name().to_owned(),
                 peer: node.peer_address(),
-                client_url: format!("http://{}", node.client_address()),
+                client_url: match self.said_urls.get(&at) {
+                    Some(url) => url.clone(),
+                    None => self.client_url(at),
+                },
             })
             .collect();
         let push = v1::PushView {
