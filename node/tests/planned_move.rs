@@ -214,3 +214,37 @@ async fn what_the_next_primary_speaks_is_said_by_its_address() {
     move_to_the_standby(&mut cluster).await;
     refused_here(&mut client).await;
 }
+
+/// Moves the role between nodes of these values of `--client-tls`: a client of the old primary writes on.
+async fn clients_write_on(modes: [&'static str; 3]) {
+    let started = LoopbackCluster::start_with_tls(binary(), &modes).await;
+    let mut cluster = started.expect("it starts");
+    let mut client = cluster.client(0).await;
+    client.put("before", "", None).await.expect("acknowledged");
+    move_to_the_standby(&mut cluster).await;
+    let after = client.put("after", "", None).await.expect("acknowledged");
+    let primary = cluster.client(1).await.status().await.expect("it runs");
+    let primary = primary.header().expect("there is one").member_id();
+    let answered_by = after.header().expect("there is one").member_id();
+    assert_eq!(answered_by, primary, "{modes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_must_be_known_write_on() {
+    clients_write_on(["mutual"; 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_only_know_the_server_write_on() {
+    clients_write_on(["server-only"; 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_write_on_when_the_next_primary_begins_to_speak_tls() {
+    clients_write_on(["disabled", "mutual", "mutual"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_write_on_when_the_next_primary_speaks_tls_no_more() {
+    clients_write_on(["mutual", "disabled", "disabled"]).await;
+}

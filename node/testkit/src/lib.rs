@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod process;
 mod session;
 
@@ -14,9 +15,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use etcd_client::Client;
+use etcd_client::{Client, ConnectOptions};
 use standby_control::v1;
 use standby_core::{ClusterId, Index, NodeId, View};
+
+use certificates::Certificates;
 
 pub use process::NodeProcess;
 pub use session::Session;
@@ -30,7 +33,11 @@ const POLL_MS: u64 = 2;
 
 /// A client of the node at `url`; `None` when it cannot be reached in time.
 pub async fn connect(url: &str) -> Option<Client> {
-    let connected = Client::connect([url], None);
+    connect_with(url, None).await
+}
+
+async fn connect_with(url: &str, options: Option<ConnectOptions>) -> Option<Client> {
+    let connected = Client::connect([url], options);
     let limit = Duration::from_millis(CONNECT_MS);
     tokio::time::timeout(limit, connected).await.ok()?.ok()
 }
@@ -45,6 +52,8 @@ pub struct LoopbackCluster {
     nodes: Vec<NodeProcess>,
     sessions: Vec<Option<Session>>,
     view: Option<View>,
+    /// None where nothing has TLS.
+    certificates: Option<Certificates>,
     /// What nodes are told instead of where clients reach a node.
     said_urls: BTreeMap<usize, String>,
 }
@@ -63,11 +72,40 @@ impl LoopbackCluster {
         parent: Option<&Path>,
         flags: &[&str],
     ) -> anyhow::Result<Self> {
+        let mut cluster = Self::empty(binary, parent)?;
+        for at in 0..count {
+            let node = cluster.new_node(at)?;
+            cluster.add(node.with_flags(flags)).await?;
+        }
+        cluster.begin().await?;
+        Ok(cluster)
+    }
+
+    /// As [`LoopbackCluster::start`], with TLS on all ports but those of clients: there each node does what
+    /// its value of `--client-tls` says. There are as many nodes as values.
+    pub async fn start_with_tls(binary: &Path, modes: &[&'static str]) -> anyhow::Result<Self> {
+        let mut cluster = Self::empty(binary, None)?;
+        let certificates = Certificates::make()?;
+        let mut nodes = Vec::new();
+        for (at, mode) in modes.iter().enumerate() {
+            let node = cluster.new_node(at)?;
+            let dir = certificates.for_node(node.name())?;
+            nodes.push(node.with_tls(dir, mode));
+        }
+        cluster.certificates = Some(certificates);
+        for node in nodes {
+            cluster.add(node).await?;
+        }
+        cluster.begin().await?;
+        Ok(cluster)
+    }
+
+    fn empty(binary: &Path, parent: Option<&Path>) -> anyhow::Result<Self> {
         let dir = match parent {
             Some(parent) => tempfile::tempdir_in(parent)?,
             None => tempfile::tempdir()?,
         };
-        let mut cluster = Self {
+        Ok(Self {
             binary: binary.to_owned(),
             dir,
             logs: tempfile::tempdir()?,
@@ -75,21 +113,20 @@ impl LoopbackCluster {
             nodes: Vec::new(),
             sessions: Vec::new(),
             view: None,
+            certificates: None,
             said_urls: BTreeMap::new(),
-        };
-        for at in 0..count {
-            let node = NodeProcess::new(
-                &format!("node-{at}"),
-                cluster.dir.path(),
-                cluster.logs.path(),
-                &cluster.cluster_id,
-            )?;
-            cluster.nodes.push(node.with_flags(flags));
-            cluster.sessions.push(None);
-            cluster.start_node(at).await?;
-        }
-        cluster.begin().await?;
-        Ok(cluster)
+        })
+    }
+
+    fn new_node(&self, at: usize) -> anyhow::Result<NodeProcess> {
+        let name = format!("node-{at}");
+        NodeProcess::new(&name, self.dir.path(), self.logs.path(), &self.cluster_id)
+    }
+
+    async fn add(&mut self, node: NodeProcess) -> anyhow::Result<()> {
+        self.nodes.push(node);
+        self.sessions.push(None);
+        self.start_node(self.nodes.len() - 1).await
     }
 
     async fn begin(&mut self) -> anyhow::Result<()> {
@@ -116,9 +153,8 @@ impl LoopbackCluster {
     }
 
     async fn connect(&self, at: usize) -> anyhow::Result<Session> {
-        let address = self.nodes[at].control_address();
         for _ in 0..WAIT_MS / POLL_MS {
-            if let Ok(session) = Session::connect(&address).await {
+            if let Ok(session) = self.session(at).await {
                 return Ok(session);
             }
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
@@ -127,6 +163,13 @@ impl LoopbackCluster {
             "node-{at} does not open its control port; its log: {}",
             self.nodes[at].log_tail()
         )
+    }
+
+    async fn session(&self, at: usize) -> anyhow::Result<Session> {
+        let node = &self.nodes[at];
+        let tls = self.certificates.as_ref();
+        let tls = tls.map(|certificates| certificates.known_to(node.name()));
+        Session::connect(&node.control_address(), tls).await
     }
 
     /// Ends a node's process with SIGKILL.
@@ -153,9 +196,8 @@ impl LoopbackCluster {
 
     /// Waits until a process that was launched says `text` in its log, or opens its control port.
     pub async fn wait_said_or_open(&mut self, at: usize, text: &str) -> anyhow::Result<()> {
-        let address = self.nodes[at].control_address();
         for _ in 0..WAIT_MS / POLL_MS {
-            if self.nodes[at].log().contains(text) || Session::connect(&address).await.is_ok() {
+            if self.nodes[at].log().contains(text) || self.session(at).await.is_ok() {
                 return Ok(());
             }
             if !self.runs(at)? {
@@ -189,7 +231,11 @@ impl LoopbackCluster {
     /// Where clients reach a node, as a URL.
     #[must_use]
     pub fn client_url(&self, at: usize) -> String {
-        format!("http://{}", self.nodes[at].client_address())
+        let scheme = match self.nodes[at].client_tls() {
+            Some("mutual" | "server-only") => "https",
+            _ => "http",
+        };
+        format!("{scheme}://{}", self.nodes[at].client_address())
     }
 
     /// Tells nodes from the next view on that clients reach a node at `url`, whether or not they do.
@@ -202,7 +248,14 @@ impl LoopbackCluster {
     /// # Panics
     /// When its client port is not open: it was waited for.
     pub async fn client(&self, at: usize) -> Client {
-        let connected = connect(&self.client_url(at)).await;
+        let node = &self.nodes[at];
+        let tls = match (&self.certificates, node.client_tls()) {
+            (Some(certificates), Some("mutual")) => Some(certificates.known_to(node.name())),
+            (Some(certificates), Some("server-only")) => Some(certificates.to(node.name())),
+            _ => None,
+        };
+        let options = tls.map(|tls| ConnectOptions::new().with_tls(tls));
+        let connected = connect_with(&self.client_url(at), options).await;
         connected.expect("the client port of a node that was started is open")
     }
 

@@ -17,6 +17,8 @@ pub struct NodeProcess {
     log_file: PathBuf,
     cluster_id: ClusterId,
     ports: [u16; 3],
+    /// Certificates, and what clients must show; none: no TLS.
+    tls: Option<(PathBuf, &'static str)>,
     flags: Vec<String>,
     child: Option<Child>,
 }
@@ -71,9 +73,23 @@ impl NodeProcess {
             log_file: logs.join(format!("{name}.log")),
             cluster_id: cluster_id.clone(),
             ports,
+            tls: None,
             flags: Vec::new(),
             child: None,
         })
+    }
+
+    /// Starts with the certificates in `dir` and this value of `--client-tls`.
+    #[must_use]
+    pub fn with_tls(mut self, dir: PathBuf, clients: &'static str) -> Self {
+        self.tls = Some((dir, clients));
+        self
+    }
+
+    /// What its client port speaks, by the value of `--client-tls`; none where nothing has TLS.
+    #[must_use]
+    pub fn client_tls(&self) -> Option<&'static str> {
+        self.tls.as_ref().map(|(_, clients)| *clients)
     }
 
     /// Starts with these flags too.
@@ -125,8 +141,15 @@ impl NodeProcess {
             .create(true)
             .append(true)
             .open(&self.log_file)?;
-        let child = Command::new(binary)
-            .arg("--insecure-loopback")
+        let mut command = Command::new(binary);
+        match &self.tls {
+            Some((dir, clients)) => command
+                .arg("--tls-dir")
+                .arg(dir)
+                .args(["--client-tls", clients]),
+            None => command.arg("--insecure-loopback"),
+        };
+        let child = command
             .args(["--name", &self.name, "--cluster-id", &self.cluster_id.0])
             .arg("--data-dir")
             .arg(&self.data_dir)

@@ -7,6 +7,7 @@ use standby_control::v1;
 use standby_control::v1::control_client::ControlClient;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 /// A stream of orders and reports.
 pub struct Session {
@@ -16,9 +17,13 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to a control port without TLS.
-    pub async fn connect(address: &str) -> anyhow::Result<Self> {
-        let mut client = ControlClient::connect(format!("http://{address}")).await?;
+    /// Connects to a control port, without TLS where none is given.
+    pub async fn connect(address: &str, tls: Option<ClientTlsConfig>) -> anyhow::Result<Self> {
+        let endpoint = match tls {
+            Some(tls) => Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?,
+            None => Endpoint::from_shared(format!("http://{address}"))?,
+        };
+        let mut client = ControlClient::new(endpoint.connect().await?);
         let (orders, receiver) = mpsc::channel(64);
         let stream = client.session(ReceiverStream::new(receiver)).await?;
         let mut stream = stream.into_inner();
