@@ -142,3 +142,46 @@ impl Onward {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets a request that is waited for run until it waits.
+    async fn waits<T>(request: &mut (impl Future<Output = T> + Unpin)) -> bool {
+        futures::poll!(request).is_pending()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_requests_are_held_and_one_more_is_answered_here_at_once() {
+        let onward = Onward::default();
+        onward.hold();
+        let mut held = Vec::new();
+        for _ in 0..REQUESTS_HELD_MAX {
+            let mut request = Box::pin(onward.there());
+            assert!(waits(&mut request).await);
+            held.push(request);
+        }
+        let mut more = Box::pin(onward.there());
+        assert!(!waits(&mut more).await, "it is told to go at once");
+        // A place that is given back is taken by the next.
+        held.pop();
+        let mut next = Box::pin(onward.there());
+        assert!(waits(&mut next).await);
+        onward.end();
+        assert!(next.await.is_none());
+        for request in held {
+            assert!(request.await.is_none(), "this is the place again");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_held_for_so_long_and_then_answered_here() {
+        let onward = Onward::default();
+        onward.hold();
+        let begun = tokio::time::Instant::now();
+        assert!(onward.there().await.is_none());
+        let waited = begun.elapsed().as_millis();
+        assert!((u128::from(REQUESTS_HELD_MS)..u128::from(2 * REQUESTS_HELD_MS)).contains(&waited));
+    }
+}
