@@ -88,6 +88,15 @@ pub const LEADER_LOST_CUT_MS: u64 = 3_000;
 pub const CLIENT_CONNECTIONS_MAX: usize = 20_000;
 /// A TLS handshake takes no longer than this.
 pub const CLIENT_HANDSHAKE_MS: u64 = 10_000;
+/// A client says what it speaks within this; a silent one must not keep a place for ever.
+pub const CLIENT_FIRST_BYTES_MS: u64 = 10_000;
+/// Quiet time after which the system asks whether a client's host is still there, for those that speak no
+/// HTTP/2 or do not get that far.
+pub const CLIENT_KEEPALIVE_MS: u64 = 60_000;
+/// The pause between such questions that are not answered.
+pub const CLIENT_KEEPALIVE_AGAIN_MS: u64 = 10_000;
+/// Such questions without an answer after which the connection ends.
+pub const CLIENT_KEEPALIVES_MAX: u32 = 3;
 /// What requests in flight get when connections are ended; then the sockets are closed.
 pub const CLOSE_GRACE_MS: u64 = 1_000;
 /// Pause after the kernel refused to accept (out of file descriptors).

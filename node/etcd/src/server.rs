@@ -5,6 +5,7 @@
 
 mod dispatch;
 mod etcd;
+mod first_bytes;
 mod frame_cursor;
 mod held_pongs;
 mod lifetimes;

@@ -102,6 +102,16 @@ async fn http_and_grpc_share_the_plain_port() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let server = LocalServer::start().await;
+    let mut silent = tcp(&server.url).await;
+    let day = std::time::Duration::from_hours(24);
+    let closed = tokio::time::timeout(day, silent.read(&mut [0])).await;
+    // Whether by an end or a reset is nothing to the test.
+    assert_eq!(closed.expect("it is closed").unwrap_or(0), 0);
+}
+
 #[tokio::test]
 async fn a_call_that_is_not_served_is_unimplemented_and_named() {
     let server = LocalServer::start().await;

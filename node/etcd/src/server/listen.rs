@@ -1,7 +1,7 @@
 //! Listening, TLS, and one task for each connection.
 //!
-//! Never knows what is served. Bounds: connections, the time of a handshake, the time that requests in
-//! flight get at the end.
+//! Never knows what is served. Bounds: connections, the time of a handshake and of a client's first bytes,
+//! the time that requests in flight get at the end.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
+use super::first_bytes::FirstBytes;
 use super::held_pongs::HeldPongs;
 use super::lifetimes::{Generation, Lifetimes};
 use crate::limits::{
-    ACCEPT_RETRY_MS, CLIENT_CONNECTIONS_MAX, CLIENT_HANDSHAKE_MS, CLOSE_GRACE_MS,
-    H2_CONNECTION_WINDOW_BYTES, H2_KEEPALIVE_INTERVAL_MS, H2_KEEPALIVE_TIMEOUT_MS,
-    H2_RESETS_PENDING_MAX, H2_STREAM_WINDOW_BYTES,
+    ACCEPT_RETRY_MS, CLIENT_CONNECTIONS_MAX, CLIENT_HANDSHAKE_MS, CLIENT_KEEPALIVE_AGAIN_MS,
+    CLIENT_KEEPALIVE_MS, CLIENT_KEEPALIVES_MAX, CLOSE_GRACE_MS, H2_CONNECTION_WINDOW_BYTES,
+    H2_KEEPALIVE_INTERVAL_MS, H2_KEEPALIVE_TIMEOUT_MS, H2_RESETS_PENDING_MAX,
+    H2_STREAM_WINDOW_BYTES,
 };
 
 /// What the TLS configuration must offer for both gRPC and HTTP/1.1 clients.
@@ -91,8 +94,7 @@ impl ClientServer {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are small and waited for. A socket that refuses is closed soon anyway.
-                let _ = stream.set_nodelay(true);
+                prepare(&stream);
                 Some((stream, slot))
             }
             Err(error) => {
@@ -154,7 +156,8 @@ where
         let Self { service, slot } = self;
         let handler = hyper::service::service_fn(move |request| service.clone().call(request));
         let builder = http_settings();
-        let connection = builder.serve_connection(TokioIo::new(HeldPongs::new(io)), handler);
+        let connection =
+            builder.serve_connection(TokioIo::new(HeldPongs::new(FirstBytes::new(io))), handler);
         tokio::pin!(connection);
         let ended = tokio::select! {
             biased;
@@ -175,6 +178,22 @@ where
             tracing::debug!(%error, "a client connection ended");
         }
         drop(slot);
+    }
+}
+
+/// Answers are small and waited for; and a client whose host vanished must not keep its place, whatever it
+/// spoke.
+fn prepare(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_millis(CLIENT_KEEPALIVE_MS))
+        .with_interval(Duration::from_millis(CLIENT_KEEPALIVE_AGAIN_MS))
+        .with_retries(CLIENT_KEEPALIVES_MAX);
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = set {
+        // A socket that refuses is closed soon anyway.
+        tracing::debug!(%error, "a client's socket takes no options");
     }
 }
 
