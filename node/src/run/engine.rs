@@ -44,6 +44,19 @@ pub(super) struct Engine {
 /// The identity that a node has by itself.
 const STANDALONE_CLUSTER: &str = "standalone";
 
+/// Refuses a volume whose stored view is older than what its log holds: nothing is ever taken in an epoch before
+/// its view is stored (V2).
+fn check_stored(stored: Option<&StoredView>, held: Epoch) -> anyhow::Result<()> {
+    let known = stored.map_or(Epoch(0), |stored| stored.view.epoch);
+    anyhow::ensure!(
+        held <= known,
+        "--data-dir: the log holds entries of epoch {held}, the stored view is of epoch {known}: the view that \
+         was stored last is lost, and with it what this node promised; delete the node's claim and pod, and it is \
+         filled anew from another node"
+    );
+    Ok(())
+}
+
 pub(super) fn start(config: &Config, servers: &Handle) -> anyhow::Result<Engine> {
     let mut volume = Volume::open(&config.data_dir, &config.name).context("--data-dir")?;
     disk_watch::check_size(&config.data_dir).context("--data-dir")?;
@@ -63,16 +76,7 @@ pub(super) fn start(config: &Config, servers: &Handle) -> anyhow::Result<Engine>
     let (mut log, reader, recovered) = open_log(config, &volume)?;
     let mut state = open_state(&volume)?;
     let fitted = recovery::fit(&mut log, &recovered, state.applied())?;
-    let (known, held) = (
-        stored.as_ref().map_or(Epoch(0), |stored| stored.view.epoch),
-        fitted.outline.last.epoch,
-    );
-    anyhow::ensure!(
-        held <= known,
-        "--data-dir: the log holds entries of epoch {held}, the stored view is of epoch {known}: the view that \
-         was stored last is lost, and with it what this node promised (V2); delete the node's claim and pod, and \
-         it is filled anew from another node"
-    );
+    check_stored(stored.as_ref(), fitted.outline.last.epoch)?;
     if let Some(doubt) = &fitted.doubt {
         tracing::error!(%doubt, "this volume must not lead");
     }
