@@ -18,6 +18,7 @@ use tracing::{Instrument, Span, warn};
 
 use super::Actor;
 use super::retry::Retry;
+use super::written_slice::WrittenSlice;
 use crate::api::{ApiError, Lane};
 use crate::context::{Context, Key};
 use crate::limits::{
@@ -66,42 +67,6 @@ struct Work {
     status: Option<StandbyClusterStatus>,
 }
 
-/// The read-write slice as this operator wrote it last.
-#[derive(Debug, Default)]
-struct WrittenSlice {
-    /// Its version.
-    version: Option<String>,
-    /// The cache has shown it since.
-    shown: bool,
-}
-
-impl WrittenSlice {
-    fn written(&mut self, version: Option<String>) {
-        *self = Self {
-            version,
-            shown: false,
-        };
-    }
-
-    /// Whether somebody else wrote it since, or took it away. The next write then goes over that. The cache may
-    /// be behind; versions of one kind of object grow (as Kubernetes promises from 1.35 on).
-    fn is_overwritten(&mut self, stands: Option<String>) -> bool {
-        let number = |version: &Option<String>| version.as_ref()?.parse::<u64>().ok();
-        let Some(ours) = number(&self.version) else {
-            return false;
-        };
-        let overwritten = match number(&stands) {
-            Some(theirs) => theirs > ours,
-            None => self.shown,
-        };
-        self.shown = stands == self.version;
-        if overwritten {
-            self.written(stands);
-        }
-        overwritten
-    }
-}
-
 /// The lanes beside one actor.
 pub(super) struct Background {
     context: Arc<Context>,
@@ -111,6 +76,7 @@ pub(super) struct Background {
     retry: Retry,
     announcing: bool,
     announce_retry: Retry,
+    /// The read-write slice as this operator wrote it last.
     slice: WrittenSlice,
     applied: Option<(Arc<ValidatedCluster>, Micros)>,
     slices: Option<Vec<EndpointSlice>>,
@@ -461,44 +427,5 @@ fn complain(status: &mut StandbyClusterStatus, complaint: &str) {
             condition.reason = "Invalid".into();
             complaint.clone_into(&mut condition.message);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::WrittenSlice;
-
-    fn written(version: &str) -> WrittenSlice {
-        let mut slice = WrittenSlice::default();
-        slice.written(Some(version.into()));
-        slice
-    }
-
-    #[test]
-    fn a_later_write_of_somebody_else_is_noticed_once_and_written_over() {
-        let mut slice = written("99");
-        assert!(!slice.is_overwritten(Some("99".into())));
-        assert!(slice.is_overwritten(Some("100".into())));
-        assert_eq!(slice.version.as_deref(), Some("100"));
-        assert!(!slice.is_overwritten(Some("100".into())));
-    }
-
-    #[test]
-    fn a_cache_that_is_behind_says_nothing() {
-        let mut slice = written("100");
-        assert!(!slice.is_overwritten(None));
-        assert!(!slice.is_overwritten(Some("99".into())));
-        assert!(!slice.is_overwritten(Some("100".into())));
-        // Before anything was written there is nothing to compare with.
-        assert!(!WrittenSlice::default().is_overwritten(Some("7".into())));
-    }
-
-    #[test]
-    fn a_slice_that_was_taken_away_is_made_again() {
-        let mut slice = written("100");
-        assert!(!slice.is_overwritten(Some("100".into())));
-        assert!(slice.is_overwritten(None));
-        assert_eq!(slice.version, None);
-        assert!(!slice.is_overwritten(None));
     }
 }

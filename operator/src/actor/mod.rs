@@ -8,6 +8,7 @@ mod notices;
 mod orders;
 mod rest;
 mod retry;
+mod written_slice;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
