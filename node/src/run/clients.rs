@@ -63,26 +63,34 @@ impl Clients {
         let onward = self.server.onward().clone();
         onward.hold();
         let limit = Duration::from_millis(REQUESTS_HELD_MS);
-        let outcome = match timeout(limit, self.pass_on(&onward)).await {
-            Ok(Ok(Some((next, connection)))) => {
-                self.close(&PASSED_ON_CLOSED_AFTER_MS);
-                let elsewhere = |info: &RoleInfo| info.primary.as_ref() != Some(&next);
-                tokio::select! {
-                    () = sleep(Duration::from_millis(PASSED_ON_MS)) => Ok(()),
-                    _ = connection => Err("the connection to it ended".to_owned()),
-                    _ = self.role.wait_for(elsewhere) => Err("another follows it".to_owned()),
-                }
+        let (next, connection) = match timeout(limit, self.pass_on(&onward)).await {
+            Ok(Ok(Some(way))) => way,
+            Ok(Ok(None)) => return onward.end(),
+            Ok(Err(error)) => return self.gives_up(&onward, &error.to_string()),
+            Err(_) => {
+                let why = format!("nobody leads after {REQUESTS_HELD_MS} ms");
+                return self.gives_up(&onward, &why);
             }
-            Ok(Ok(None)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("nobody leads after {REQUESTS_HELD_MS} ms")),
+        };
+        self.close(&PASSED_ON_CLOSED_AFTER_MS);
+        let elsewhere = |info: &RoleInfo| info.primary.as_ref() != Some(&next);
+        let ended_early = tokio::select! {
+            () = sleep(Duration::from_millis(PASSED_ON_MS)) => None,
+            _ = connection => Some("the connection to it ended"),
+            _ = self.role.wait_for(elsewhere) => Some("another is primary by now"),
         };
         onward.end();
-        if let Err(why) = outcome {
-            // Clients are refused until they have found the next one by themselves.
-            tracing::warn!(why, "requests are not passed on to the next primary");
+        if let Some(why) = ended_early {
+            tracing::info!(why, "requests are passed on to the next primary no more");
             self.close(&CLIENTS_CLOSED_AFTER_MS);
         }
+    }
+
+    /// Clients are refused until they have found the next primary by themselves.
+    fn gives_up(&self, onward: &Onward, why: &str) {
+        onward.end();
+        tracing::warn!(why, "requests are not passed on to the next primary");
+        self.close(&CLIENTS_CLOSED_AFTER_MS);
     }
 
     /// Waits until another node leads, which shows in that this one follows it, and connects to it.

@@ -79,11 +79,11 @@ fn read(view: &crate::state::ReadView) -> Read {
 fn nothing_is_read_from_an_engine_that_was_emptied() {
     let (mut m, engine) = written();
     let view = m.state.view();
-    let seen: Arc<Mutex<Option<Read>>> = Arc::default();
-    let sees = Arc::clone(&seen);
-    *engine.once_clear.lock() = Some(Box::new(move || *sees.lock() = Some(read(&view))));
+    let noted: Arc<Mutex<Option<Read>>> = Arc::default();
+    let for_reader = Arc::clone(&noted);
+    *engine.once_clear.lock() = Some(Box::new(move || *for_reader.lock() = Some(read(&view))));
     m.state.begin_restore().unwrap();
-    let seen = seen.lock().take().expect("it was read once it was empty");
+    let seen = noted.lock().take().expect("it was read once it was empty");
     assert!(matches!(seen, Err(HistoryError::Storage(_))), "{seen:?}");
 }
 
