@@ -46,12 +46,11 @@ pub(super) fn unheard<'a>(
     unheard
 }
 
-/// Whether a node that has not been heard yet may be heard in a moment.
+/// Whether a node that has not been heard yet may be heard in a moment. That its container has ended is no
+/// reason: what a kubelet could not report while the API server was away is not known yet, and of a process that
+/// is really gone a refused connection tells at once.
 fn may_speak(facts: &NodeFacts) -> bool {
-    let ended = facts
-        .pod
-        .as_ref()
-        .is_none_or(|pod| pod.over || pod.container.ended);
+    let ended = facts.pod.as_ref().is_none_or(|pod| pod.over);
     let refused = matches!(facts.stream, Stream::Lost(Loss::Refused));
     facts.report.is_none() && !ended && !refused
 }

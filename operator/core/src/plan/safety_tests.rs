@@ -6,9 +6,10 @@ use standby_core::{Epoch, Index, Micros, View};
 
 use super::fixtures::{claim, cluster_id, healthy_view, id, observed, up};
 use super::{Action, Phase, Plan, plan};
+use crate::detect::Loss;
 use crate::limits;
 use crate::memory::Memory;
-use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded, WriteStall};
+use crate::observe::{ClaimFacts, NodeFacts, NodeRole, Observation, Recorded, Stream, WriteStall};
 use crate::status::{Moment, status};
 
 const NOW: Micros = Micros::from_millis(100_000);
@@ -419,7 +420,7 @@ fn v10_a_primary_of_an_older_view_that_was_cut_off_gets_no_other_standby_before_
     let peer = peer.expect("it follows");
     (peer.awaited, peer.complete) = (true, true);
     observation.lose(2);
-    observation.facts(2).stream = crate::observe::Stream::None;
+    observation.facts(2).stream = Stream::None;
     observation.facts(2).report = None;
     let mut memory = Memory::default();
     memory.observe(&observation, NOW);
@@ -494,6 +495,31 @@ fn v10_a_node_that_was_away_does_not_confirm_an_older_view_for_those_that_are_ab
         None
     );
     assert!(told.why.contains("nodes have adopted epoch 4"), "{told}");
+}
+
+#[test]
+fn v10_a_container_that_is_said_to_have_ended_may_run_again_and_speak() {
+    // The store was put back while the API server was away: what kubelets saw since then is not known yet.
+    let mut observation = restarted_short();
+    observation.said(1).last.index = Index(10);
+    for serial in [2, 3] {
+        let facts = observation.facts(serial);
+        facts.report = None;
+        let pod = facts.pod.as_mut().expect("it has a pod");
+        pod.container.ended = true;
+    }
+    let mut memory = Memory::default();
+    memory.observe(&observation, NOW);
+    let waits = plan(&observation, &mut memory, NOW);
+    assert_eq!(waits.phase, Phase::Confirming, "{waits}");
+    assert_eq!(waits.view_to_record(), None, "{waits}");
+    // A process that is really gone is told of by its host at once.
+    for serial in [2, 3] {
+        observation.facts(serial).stream = Stream::Lost(Loss::Refused);
+    }
+    memory.observe(&observation, NOW);
+    let goes_on = plan(&observation, &mut memory, NOW);
+    assert_ne!(goes_on.phase, Phase::Confirming, "{goes_on}");
 }
 
 #[test]
